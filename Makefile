@@ -1,0 +1,46 @@
+# Two commands on a fresh machine with Python >= 3.11: `make demo` and `make test`.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: help setup demo test lint format results clean
+
+help:
+	@echo "make demo     set up, train three auto-encoders on digits, write demo/report.html"
+	@echo "make test     set up, run everything that continuous integration runs"
+	@echo "make setup    only set up the virtual environment $(VENV)"
+	@echo "make lint     formatting, lint and types"
+	@echo "make format   format the code"
+	@echo "make results  train and evaluate what results/mnist.md reports (hours)"
+	@echo "make clean    remove the virtual environment, the demo and caches"
+
+setup: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "fisherae needs Python >= 3.11; try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: setup
+	$(BIN)/fisherae demo
+
+lint: setup
+	$(BIN)/ruff format --check src tests
+	$(BIN)/ruff check src tests
+	$(BIN)/mypy
+
+format: setup
+	$(BIN)/ruff format src tests
+	$(BIN)/ruff check --fix src tests
+
+test: lint
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto
+
+results: setup
+	BIN=$(BIN) results/mnist.sh
+
+clean:
+	rm -rf $(VENV) demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

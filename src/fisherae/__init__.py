@@ -1,0 +1,68 @@
+r"""Fisher auto-encoders: robust representations by minimising the Fisher divergence.
+
+Elkhalil, Hasan, Ding, Farsiu and Tarokh (2021), Fisher Auto-Encoders, AISTATS,
+https://arxiv.org/abs/2007.06120
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fisherae import networks
+    from fisherae.autoencoder import Autoencoder, load
+    from fisherae.distributions import BernoulliLikelihood, DiagonalGaussian, GaussianLikelihood
+    from fisherae.divergences import fisher_divergence, hyvarinen_score
+    from fisherae.errors import InputError, NonFiniteError
+    from fisherae.estimator import FisherAutoencoder
+    from fisherae.objectives import ElboObjective, FisherObjective, WaeGanObjective
+    from fisherae.priors import ExponentialFamily, FactorablePolynomial, StandardNormal
+    from fisherae.samplers import sample
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Autoencoder",
+    "BernoulliLikelihood",
+    "DiagonalGaussian",
+    "ElboObjective",
+    "ExponentialFamily",
+    "FactorablePolynomial",
+    "FisherAutoencoder",
+    "FisherObjective",
+    "GaussianLikelihood",
+    "InputError",
+    "NonFiniteError",
+    "StandardNormal",
+    "WaeGanObjective",
+    "fisher_divergence",
+    "hyvarinen_score",
+    "load",
+    "networks",
+    "sample",
+]
+
+# Where each public name lives. Names are imported when first used: the command line's help must
+# not wait for torch.
+_HOMES = {
+    "autoencoder": ("Autoencoder", "load"),
+    "distributions": ("BernoulliLikelihood", "DiagonalGaussian", "GaussianLikelihood"),
+    "divergences": ("fisher_divergence", "hyvarinen_score"),
+    "errors": ("InputError", "NonFiniteError"),
+    "estimator": ("FisherAutoencoder",),
+    "objectives": ("ElboObjective", "FisherObjective", "WaeGanObjective"),
+    "priors": ("ExponentialFamily", "FactorablePolynomial", "StandardNormal"),
+    "samplers": ("sample",),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "networks":
+        return importlib.import_module("fisherae.networks")
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(importlib.import_module(f"fisherae.{module}"), name)
+    raise AttributeError(f"module 'fisherae' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -1,0 +1,139 @@
+"""The layers that every network draws on, and their names."""
+
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+from torch import Tensor, nn
+
+from fisherae.errors import InputError
+
+__all__ = ["InputSize", "activation", "lookup", "normalization", "output"]
+
+T = TypeVar("T")
+
+CHANNELS_PER_GROUP = 16
+
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "relu": nn.ReLU,
+    "leaky_relu": nn.LeakyReLU,
+    "elu": nn.ELU,
+    "silu": nn.SiLU,
+    "gelu": nn.GELU,
+    "softplus": nn.Softplus,
+    "tanh": nn.Tanh,
+}
+
+OUTPUTS: dict[str, Callable[[], nn.Module]] = {
+    "sigmoid": nn.Sigmoid,
+    "tanh": nn.Tanh,
+    "linear": nn.Identity,
+}
+
+
+class InputSize(nn.Module):
+    r"""The first line of the paper's tables: lets through what has the right shape.
+
+    Args:
+        size: The shape of one input, without the batch dimension.
+
+    Raises:
+        InputError: From the call, when the input is not ``(batch, *size)``.
+
+    Example:
+        >>> import torch
+        >>> InputSize(1, 28, 28)(torch.zeros(5, 1, 28, 28)).shape
+        torch.Size([5, 1, 28, 28])
+    """
+
+    def __init__(self, *size: int) -> None:
+        super().__init__()
+        self.size = size
+
+    def forward(self, x: Tensor) -> Tensor:
+        if tuple(x.shape[1:]) != self.size:
+            expected = ", ".join(map(str, ("batch", *self.size)))
+            raise InputError(
+                f"The network takes inputs of shape ({expected}), got {tuple(x.shape)}: "
+                "reshape the input, or build a network for its shape."
+            )
+        return x
+
+    def extra_repr(self) -> str:
+        return str(self.size)
+
+
+def lookup(argument: str, name: object, known: Mapping[str, T]) -> T:
+    """What ``name`` stands for among the ``known``; the error says which argument is wrong.
+
+    Raises:
+        InputError: When the name is not known; the message lists those that are.
+
+    Example:
+        >>> lookup("activation", "silu", ACTIVATIONS)()
+        SiLU()
+    """
+    if not isinstance(name, str) or name not in known:
+        raise InputError(f"{argument} {name!r} is not known; choose one of: {', '.join(known)}.")
+    return known[name]
+
+
+def activation(name: str) -> Callable[[], nn.Module]:
+    """The activation of that name; ``silu``, ``gelu``, ``softplus`` and ``tanh`` are smooth.
+
+    A smooth one suits the encoder of a Fisher auto-encoder: the stability term differentiates
+    the encoder twice, and the second derivative of a piecewise linear activation is zero.
+
+    Raises:
+        InputError: When the name is not known.
+
+    Example:
+        >>> activation("leaky_relu")()
+        LeakyReLU(negative_slope=0.01)
+    """
+    return lookup("activation", name, ACTIVATIONS)
+
+
+def output(name: str) -> Callable[[], nn.Module]:
+    """The last layer of a decoder: ``sigmoid`` (0, 1), ``tanh`` (-1, 1) or ``linear``.
+
+    Raises:
+        InputError: When the name is not known.
+
+    Example:
+        >>> output("sigmoid")()
+        Sigmoid()
+    """
+    return lookup("output", name, OUTPUTS)
+
+
+def normalization(name: str, spatial: bool = True) -> Callable[[int], nn.Module]:
+    """The normalisation of that name (``none``, ``batch``, ``group``), a function of the channels.
+
+    Args:
+        name: ``batch`` couples the images of a batch while it trains; ``group`` acts on each
+            image alone (groups of 16 channels as in [Wu2018]_, or one group where 16 does not
+            divide the channels).
+        spatial: Whether the channels are maps (batch, channels, height, width) or single
+            numbers (batch, channels).
+
+    Raises:
+        InputError: When the name is not known.
+
+    References:
+        .. [Wu2018] Wu and He, *Group Normalization*, 2018, https://arxiv.org/abs/1803.08494
+
+    Example:
+        >>> normalization("group")(64).num_groups
+        4
+    """
+    known: dict[str, Callable[[int], nn.Module]] = {
+        "none": lambda _: nn.Identity(),
+        "batch": nn.BatchNorm2d if spatial else nn.BatchNorm1d,
+        "group": _group_norm,
+    }
+    return lookup("normalization", name, known)
+
+
+def _group_norm(channels: int) -> nn.Module:
+    groups, rest = divmod(channels, CHANNELS_PER_GROUP)
+    return nn.GroupNorm(1 if rest else groups, channels)

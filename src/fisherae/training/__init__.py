@@ -1,0 +1,1 @@
+"""The training room: configuration, run directory, checkpoints, loop, progress."""

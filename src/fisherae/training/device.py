@@ -1,0 +1,52 @@
+"""Where a training computes, and the random numbers that it draws there."""
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from fisherae.errors import InputError
+
+__all__ = ["random_state", "set_random_state", "start_accelerator"]
+
+
+def start_accelerator(device: str) -> Accelerator:
+    """The device, and the processes that share the work.
+
+    Start several processes with ``python -m torch.distributed.run``. `train` calls this itself;
+    call it before for the ``.device``, ``.process_index`` and ``.num_processes`` that a batch
+    source needs.
+
+    Arguments:
+        device: ``cpu``, ``cuda``, or ``auto``: the GPU where there is one.
+
+    Raises:
+        InputError: ``cuda`` on a machine without.
+
+    Example:
+        >>> start_accelerator("cpu").device
+        device(type='cpu')
+    """
+    available = torch.cuda.is_available()
+    if device == "cuda" and not available:
+        raise InputError("device is 'cuda', but torch finds no GPU here: use auto or cpu")
+    return Accelerator(cpu=device == "cpu" or not available, mixed_precision="no")
+
+
+def random_state(accelerator: Accelerator) -> dict[str, Tensor]:
+    """The states of torch's generators, a row per process."""
+    states = {"cpu": torch.get_rng_state()}
+    if accelerator.device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(accelerator.device)
+    gathered: dict[str, Tensor] = accelerator.gather(
+        {name: state[None].to(accelerator.device) for name, state in states.items()}
+    )
+    return gathered
+
+
+def set_random_state(states: dict[str, Tensor], accelerator: Accelerator) -> None:
+    """Put this process's row of `random_state` back."""
+    # A copy: torch reads a view with an offset wrongly, up to a segmentation fault.
+    rows = {name: state[accelerator.process_index].clone() for name, state in states.items()}
+    torch.set_rng_state(rows["cpu"])
+    if "cuda" in rows and accelerator.device.type == "cuda":
+        torch.cuda.set_rng_state(rows["cuda"], accelerator.device)

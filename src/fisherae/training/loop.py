@@ -1,0 +1,249 @@
+"""The training loop: forward, backward, clip, step; no step waits for the device."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from typing import NoReturn, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from fisherae.errors import InputError, NonFiniteError
+from fisherae.training.checkpoint import Checkpoint, TrainingState
+from fisherae.training.config import TrainingConfig
+from fisherae.training.device import random_state, set_random_state, start_accelerator
+from fisherae.training.interrupt import interruptions
+from fisherae.training.progress import Progress
+from fisherae.training.run import RunDirectory
+from fisherae.training.window import Window
+
+__all__ = ["BatchSource", "train"]
+
+
+class BatchSource(Protocol):
+    """Batches in an order that is a pure function of the epoch: `fisherae.data.images.Batches`.
+
+    With several processes, each has a source of its own share.
+    """
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches in an epoch."""
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Tensor]:
+        """The batches of an epoch, from the one numbered ``start`` on."""
+
+
+def train(
+    objective: nn.Module,
+    optimizer: Optimizer,
+    batches: BatchSource,
+    config: TrainingConfig,
+    run: RunDirectory,
+    resume: bool = False,
+    progress: bool = True,
+    validate: Callable[[], dict[str, float]] | None = None,
+) -> None:
+    """Minimise ``objective(x).total`` over the parameters in ``optimizer``.
+
+    Every ``config.log_every`` steps and at the end of an epoch, a line of ``metrics.jsonl`` gets
+    the means over the steps since the line before: each loss term, ``total``, ``grad_norm``
+    (before clipping; its largest value is ``grad_norm_max``). It also has ``step`` and ``images``
+    done so far, ``epoch`` (from 0), ``learning_rate`` (``learning_rate/1`` of a second parameter
+    group, …) and ``seconds``, those of earlier parts of the training included.
+
+    A checkpoint is written before the first step, every ``config.save_every`` epochs, at the end,
+    and on Ctrl-C. A resumed training ends, bit for bit, where the uninterrupted one does (on one
+    CPU thread), also from the middle of an epoch.
+
+    Arguments:
+        objective: images to named loss terms; see `fisherae.objectives`.
+        optimizer: its groups may differ in learning rate; the schedule multiplies each.
+        batches: source of the images.
+        config: how to train.
+        run: where everything is written.
+        resume: continue from the newest intact checkpoint of ``run``.
+        progress: show a bar in a terminal.
+        validate: called after each epoch; a line gets its numbers, as ``validation/NAME``.
+
+    Raises:
+        NonFiniteError: a loss term, gradient norm or parameter is no longer finite.
+        InputError: the device is missing; the run has checkpoints and ``resume`` is false; or,
+            with ``resume``, has none, or another architecture, batch count or process count.
+        KeyboardInterrupt: on Ctrl-C, after a checkpoint; the message says how to continue.
+
+    Example:
+        >>> import tempfile
+        >>> import fisherae as fae
+        >>> from fisherae.data.images import Batches
+        >>> encoder, decoder = fae.networks.mnist.encoder(8), fae.networks.mnist.decoder(8)
+        >>> model = fae.Autoencoder(encoder, decoder, fae.FactorablePolynomial(8, order=5))
+        >>> objective = fae.FisherObjective(model)
+        >>> optimizer = torch.optim.Adam(objective.parameters(), lr=2e-4)
+        >>> batches = Batches(torch.randint(256, (8, 1, 28, 28), dtype=torch.uint8), batch_size=4)
+        >>> run = RunDirectory.create(tempfile.mkdtemp(), config={})
+        >>> train(objective, optimizer, batches, TrainingConfig(epochs=1, device="cpu"), run)
+        >>> run.metrics()[-1]["step"]
+        2
+    """
+    trainer = _Trainer(objective, optimizer, batches, config, run)
+    if resume:
+        trainer.resume()
+    else:
+        trainer.start()
+    trainer.fit(progress, validate)
+
+
+class _Trainer:
+    def __init__(
+        self,
+        objective: nn.Module,
+        optimizer: Optimizer,
+        batches: BatchSource,
+        config: TrainingConfig,
+        run: RunDirectory,
+    ):
+        self.objective, self.optimizer = objective, optimizer
+        self.batches, self.config, self.run = batches, config, run
+        self.accelerator = start_accelerator(config.device)
+        self.forward, self.update = self.accelerator.prepare(objective, optimizer)
+        self.state = TrainingState(0, 0, 0.0, batches.steps_per_epoch)
+        self.window = Window()
+        self.since = time.perf_counter()
+
+    def start(self) -> None:
+        if any(self.run.checkpoints.glob("step-*")):
+            raise InputError(
+                f"{self.run.path} has checkpoints: continue with --resume, or choose another --out"
+            )
+        for group in self.optimizer.param_groups:
+            group["initial_lr"] = group["lr"]
+        torch.manual_seed(self.config.seed + self.accelerator.process_index)
+        self.save()
+
+    def resume(self) -> None:
+        checkpoint = Checkpoint.latest(self.run.checkpoints)
+        self.require_same_work(checkpoint)
+        checkpoint.restore(self.objective, self.optimizer)
+        self.state = checkpoint.state
+        self.saved = self.run.checkpoints / self.state.name
+        rows = checkpoint.window.get("rows", torch.empty(0)).to(self.accelerator.device)
+        self.window.rows = list(rows)
+        set_random_state(checkpoint.random, self.accelerator)
+        if self.accelerator.is_main_process:
+            self.run.truncate_metrics(self.state.step)
+
+    def require_same_work(self, checkpoint: Checkpoint) -> None:
+        before = (checkpoint.state.steps_per_epoch, len(checkpoint.random["cpu"]))
+        now = (self.batches.steps_per_epoch, self.accelerator.num_processes)
+        if before != now:
+            raise InputError(
+                f"{self.run.path} had {before[0]} steps per epoch and {before[1]} processes, now "
+                f"it is {now[0]} and {now[1]}: resume with the same images, batch size, processes"
+            )
+
+    def fit(self, progress: bool, validate: Callable[[], dict[str, float]] | None) -> None:
+        # Several processes would stop at different steps and wait for each other for ever.
+        alone = self.accelerator.num_processes == 1
+        listening = interruptions() if alone else nullcontext(lambda: False)
+        with listening as interrupted, self.progress(progress) as bar:
+            try:
+                for epoch in range(self.state.epoch, self.config.epochs):
+                    self.run_epoch(epoch, bar, interrupted)
+                    bar.end_epoch(epoch, self.validate(epoch, validate))
+                    if (epoch + 1) % self.config.save_every == 0 or epoch + 1 == self.config.epochs:
+                        self.save()
+            except NonFiniteError as error:
+                raise NonFiniteError(
+                    f"{error}. The last good checkpoint is kept at {self.saved}; train again with "
+                    "a lower learning rate (--learning-rate) or with gradients clipped (--clip 10)"
+                ) from None
+
+    def run_epoch(self, epoch: int, bar: Progress, interrupted: Callable[[], bool]) -> None:
+        self.forward.train()
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * self.config.learning_rate_factor(epoch)
+        for images in self.batches.epoch(epoch, start=self.state.step_in_epoch):
+            if interrupted():
+                self.stop()
+            bar.step(self.step(images))
+            if self.state.step_in_epoch == 0 or self.state.step % self.config.log_every == 0:
+                bar.show(self.log(epoch))
+
+    def step(self, images: Tensor) -> int:
+        terms = self.forward(images.to(self.accelerator.device, non_blocking=True))
+        self.update.zero_grad()
+        self.accelerator.backward(terms.total)
+        # An infinite limit clips nothing, but measures the norm.
+        limit = math.inf if self.config.clip is None else self.config.clip
+        norm = self.accelerator.clip_grad_norm_(self.objective.parameters(), limit)
+        self.update.step()
+        self.window.append(terms, norm)
+        count: int = len(images) * self.accelerator.num_processes
+        self.state.step += 1
+        self.state.images += count
+        return count
+
+    def log(self, epoch: int) -> dict[str, float]:
+        means = self.window.means(self.read_window())
+        self.window.rows.clear()
+        rates = {
+            f"learning_rate/{index}" if index else "learning_rate": group["lr"]
+            for index, group in enumerate(self.optimizer.param_groups)
+        }
+        self.write({"epoch": epoch, "images": self.state.images, **rates, **means})
+        return means
+
+    def validate(
+        self, epoch: int, validate: Callable[[], dict[str, float]] | None
+    ) -> dict[str, float]:
+        if validate is None:
+            return {}
+        values = {f"validation/{name}": float(value) for name, value in validate().items()}
+        for name, value in values.items():
+            if not math.isfinite(value):
+                raise NonFiniteError(f"{name} is {value} after step {self.state.step}")
+        self.write({"epoch": epoch, **values})
+        return values
+
+    def write(self, line: dict[str, float]) -> None:
+        now = time.perf_counter()
+        self.state.seconds += now - self.since
+        self.since = now
+        if self.accelerator.is_main_process:
+            seconds = round(self.state.seconds, 3)
+            self.run.append_metrics({"step": self.state.step, **line, "seconds": seconds})
+
+    def read_window(self) -> Tensor:
+        """The only place that waits for the device, apart from checkpoints."""
+        rows: Tensor = self.accelerator.reduce(self.window.stack(), "mean").cpu()
+        self.window.check(rows, self.state.step)
+        return rows
+
+    def save(self) -> None:
+        window = {"rows": self.read_window()} if self.window.rows else {}
+        random = random_state(self.accelerator)
+        checkpoint = Checkpoint.take(self.objective, self.optimizer, self.state, random, window)
+        if self.accelerator.is_main_process:
+            checkpoint.save(self.run.checkpoints, self.config.keep)
+        self.accelerator.wait_for_everyone()
+        self.saved = self.run.checkpoints / self.state.name
+
+    def stop(self) -> NoReturn:
+        if self.saved.name != self.state.name:
+            self.save()
+        raise KeyboardInterrupt(
+            f"stopped after step {self.state.step}, which {self.saved} keeps: "
+            "continue with --resume"
+        )
+
+    def progress(self, bar: bool) -> Progress:
+        return Progress(
+            self.config.epochs,
+            self.state.steps_per_epoch,
+            done=self.state.step,
+            bar=bar,
+            quiet=not self.accelerator.is_main_process,
+        )

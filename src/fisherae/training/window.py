@@ -1,0 +1,68 @@
+"""Loss terms and gradient norms between two lines of metrics, kept on the device."""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from fisherae.errors import NonFiniteError
+
+__all__ = ["Terms", "Window"]
+
+
+class Terms(Protocol):
+    """What an objective returns: named terms, and the total that is minimised."""
+
+    @property
+    def total(self) -> Tensor:
+        """The sum that is minimised, a scalar."""
+
+    def items(self) -> dict[str, Tensor]:
+        """The terms by name, scalars, without the total."""
+
+
+class Window:
+    """The steps since the last line of metrics; adding one never waits for the device.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> window = Window()
+        >>> for value in (1.0, 3.0):
+        ...     loss = torch.tensor(value)
+        ...     terms = SimpleNamespace(total=loss, items=lambda: {"error": loss})
+        ...     window.append(terms, grad_norm=2 * loss)
+        >>> window.means(window.stack())
+        {'error': 2.0, 'total': 2.0, 'grad_norm': 4.0, 'grad_norm_max': 6.0}
+    """
+
+    def __init__(self) -> None:
+        self.names: tuple[str, ...] = ()
+        self.rows: list[Tensor] = []
+
+    def append(self, terms: Terms, grad_norm: Tensor) -> None:
+        """Add one step."""
+        values = {**terms.items(), "total": terms.total, "grad_norm": grad_norm}
+        self.names = tuple(values)
+        self.rows.append(torch.stack([value.detach() for value in values.values()]))
+
+    def stack(self) -> Tensor:
+        """One row per step, one column per value, on the device."""
+        return torch.stack(self.rows)
+
+    def check(self, rows: Tensor, last_step: int) -> None:
+        """Require finite values; ``last_step`` is the number of the last row.
+
+        Raises:
+            NonFiniteError: the message names the first value that is not finite, and its step.
+        """
+        for row, column in (~rows.isfinite()).nonzero()[:1].tolist():
+            step = last_step - len(rows) + row + 1
+            raise NonFiniteError(f"{self.names[column]} is {rows[row, column]} at step {step}")
+
+    def means(self, rows: Tensor) -> dict[str, float]:
+        """The mean of each column, and the largest gradient norm."""
+        means = rows.double().mean(0).tolist()
+        return {
+            **dict(zip(self.names, means, strict=True)),
+            "grad_norm_max": rows[:, -1].max().item(),
+        }

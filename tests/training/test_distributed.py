@@ -1,0 +1,76 @@
+"""Two processes train what one trains, and resume it; this file is also what they run."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fisherae.training.checkpoint import Checkpoint
+from fisherae.training.config import TrainingConfig
+from fisherae.training.device import start_accelerator
+from fisherae.training.loop import train
+from fisherae.training.run import RunDirectory
+
+
+def fit(objective: Any, batches: Any, path: Path, epochs: int, resume: bool = False) -> None:
+    optimizer = torch.optim.Adam(objective.parameters(), lr=0.05)
+    config = TrainingConfig(epochs=epochs, log_every=3, clip=1.0, device="cpu")
+    train(objective, optimizer, batches, config, RunDirectory.open(path), resume, progress=False)
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    return Checkpoint.latest(path / "checkpoints").objective
+
+
+def test_two_processes_train_what_one_trains(
+    regression: Any, batches: Any, tmp_path: Path, untimed: Any
+) -> None:
+    names = ("one", "two", "noisy", "resumed")
+    runs = {name: RunDirectory.create(tmp_path / name, {}) for name in names}
+    torch.manual_seed(0)
+    fit(regression(), batches, runs["one"].path, epochs=3)
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [sys.executable, *launch, __file__, str(tmp_path)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, env=os.environ)
+    assert result.returncode == 0, result.stderr
+
+    one, two = weights(runs["one"].path), weights(runs["two"].path)
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value)
+    for by_one, by_two in zip(untimed(runs["one"]), untimed(runs["two"]), strict=True):
+        torch.testing.assert_close(by_two, by_one)
+
+    # Each process draws its own dropout and continues with it.
+    noisy, resumed = weights(runs["noisy"].path), weights(runs["resumed"].path)
+    assert all(torch.equal(value, resumed[name]) for name, value in noisy.items())
+    assert untimed(runs["noisy"]) == untimed(runs["resumed"])
+    random = Checkpoint.latest(runs["noisy"].checkpoints).random["cpu"]
+    assert not torch.equal(random[0], random[1])
+
+
+def main(directory: Path) -> None:
+    sys.path.insert(0, str(Path(__file__).parent))
+    from conftest import Regression, Rows, make_rows
+
+    rank = start_accelerator("cpu").process_index
+
+    class Share(Rows):
+        def epoch(self, epoch: int, start: int = 0) -> Any:
+            return (batch[rank::2] for batch in super().epoch(epoch, start))
+
+    def work(name: str, dropout: float, epochs: int, resume: bool = False) -> None:
+        torch.manual_seed(0)
+        batches = Share(make_rows(), batch_size=8)
+        fit(Regression(dropout=dropout), batches, directory / name, epochs, resume)
+
+    work("two", 0.0, 3)
+    work("noisy", 0.5, 3)
+    work("resumed", 0.5, 2)
+    work("resumed", 0.5, 3, resume=True)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

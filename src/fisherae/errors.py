@@ -11,4 +11,4 @@ class InputError(ValueError):
 
 
 class NonFiniteError(RuntimeError):
-    """Training stopped because a loss term or the gradient norm is no longer finite."""
+    """Training or sampling stopped because a number is no longer finite; the message says which."""

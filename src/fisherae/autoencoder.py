@@ -1,0 +1,251 @@
+r"""The auto-encoder: an encoder q_φ(z|x), a decoder p_θ(x|z) and a prior p_η(z)."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import safetensors
+import safetensors.torch
+import torch
+from jaxtyping import Float
+from torch import Generator, Tensor, nn
+
+from fisherae import networks
+from fisherae.distributions import (
+    BernoulliLikelihood,
+    Delta,
+    DiagonalGaussian,
+    GaussianLikelihood,
+    Likelihood,
+    Posterior,
+)
+from fisherae.errors import InputError
+from fisherae.files import read_json, write_atomically, write_json
+from fisherae.networks.layers import lookup
+from fisherae.priors import FactorablePolynomial, Prior, StandardNormal
+from fisherae.samplers import sample as sample_prior
+
+__all__ = ["Autoencoder", "evaluating", "load"]
+
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+
+POSTERIORS: dict[str, type[DiagonalGaussian] | type[Delta]] = {
+    "gaussian": DiagonalGaussian,
+    "delta": Delta,
+}
+LIKELIHOODS: dict[str, Callable[..., nn.Module]] = {
+    "gaussian": GaussianLikelihood,
+    "bernoulli": BernoulliLikelihood,
+}
+PRIORS: dict[str, Callable[..., Prior]] = {
+    "factorable_polynomial": FactorablePolynomial,
+    "standard_normal": StandardNormal,
+}
+
+
+class Autoencoder(nn.Module):
+    r"""Encoder, decoder and prior; the three models of the paper differ only in these parts.
+
+    Arguments:
+        encoder: any module, images (batch, *event) to (batch, 2·dim): μ and log σ² (with
+            `posterior="delta"`: (batch, dim), the latent itself).
+        decoder: any module, (batch, dim) to images (batch, *event): f_θ(z), the mean of p_θ(x|z).
+            For a Bernoulli likelihood it must end in a sigmoid.
+        prior: p_η(z); its `dim` is the model's.
+        likelihood: "gaussian" (s² = 1), "bernoulli", or a module that makes a distribution of the
+            decoder's output, such as `GaussianLikelihood(variance=0.1, learned=True)`.
+        posterior: "gaussian", or "delta" for a deterministic encoder.
+
+    Raises:
+        InputError: for an unknown likelihood or posterior, and in `encode` and `decode` when the
+            networks' sizes do not match the prior's `dim`.
+
+    Example:
+        >>> import fisherae as fae
+        >>> encoder, decoder = fae.networks.mnist.encoder(8), fae.networks.mnist.decoder(8)
+        >>> model = fae.Autoencoder(encoder, decoder, fae.FactorablePolynomial(8, order=5))
+        >>> x = torch.rand(4, 1, 28, 28)
+        >>> model.encode(x).mean.shape, model.reconstruct(x).shape
+        (torch.Size([4, 8]), torch.Size([4, 1, 28, 28]))
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        prior: Prior,
+        likelihood: Literal["gaussian", "bernoulli"] | nn.Module = "gaussian",
+        posterior: Literal["gaussian", "delta"] = "gaussian",
+    ):
+        super().__init__()
+        self.encoder = encoder
+        self.decoder = decoder
+        self.prior = prior
+        if isinstance(likelihood, str):
+            likelihood = lookup("likelihood", likelihood, LIKELIHOODS)()
+        self.likelihood = likelihood
+        self.posterior = lookup("posterior", posterior, POSTERIORS)
+
+    @property
+    def dim(self) -> int:
+        r"""d, the number of latent dimensions."""
+        return self.prior.dim
+
+    def encode(self, x: Float[Tensor, "batch *event"]) -> Posterior:
+        r"""q_φ(z|x) of each image: a `DiagonalGaussian` (or a `Delta`)."""
+        output = self.encoder(x)
+        width = self.posterior.outputs_per_dim * self.dim
+        if output.shape != (len(x), width):
+            raise InputError(
+                f"the encoder returns shape {tuple(output.shape)} where a "
+                f"{self.posterior.__name__} posterior with {self.dim} latent dimensions (the "
+                f"prior's) needs {(len(x), width)}; change the encoder's or the prior's dim"
+            )
+        q: Posterior = self.posterior.from_output(output, self.dim)
+        return q
+
+    def decode(self, z: Float[Tensor, "batch dim"]) -> Likelihood:
+        r"""p_θ(x|z) of each latent: an `IsotropicGaussian` or a `Bernoulli`."""
+        if z.shape[-1] != self.dim:
+            raise InputError(f"z has {z.shape[-1]} latent dimensions, the model has {self.dim}")
+        distribution: Likelihood = self.likelihood(self.decoder(z))
+        return distribution
+
+    def reconstruct(self, x: Float[Tensor, "batch *event"]) -> Float[Tensor, "batch *event"]:
+        r"""f_θ(μ_φ(x)): the decoded posterior mean."""
+        image: Tensor = self.decode(self.encode(x).mean).mean
+        return image
+
+    def sample(
+        self,
+        n: int,
+        method: str = "auto",
+        generator: Generator | None = None,
+        progress: bool = False,
+    ) -> Float[Tensor, "n *event"]:
+        r"""Images f_θ(z) for n samples z of the prior, without a gradient, networks in eval mode.
+
+        Arguments:
+            n: how many.
+            method: how the prior is sampled, see `fisherae.sample`.
+            generator: source of randomness.
+            progress: show a progress bar.
+        """
+        with torch.no_grad(), evaluating(self):
+            z = sample_prior(self.prior, n, method=method, generator=generator, progress=progress)
+            return torch.cat([self.decode(part).mean for part in torch.split(z, 512)])
+
+    def save(self, path: Path | str) -> None:
+        r"""Writes `config.json`, readable, and `model.safetensors` into the directory `path`.
+
+        Networks of your own are saved by their weights only; hand them to `load` again.
+        """
+        parts = {
+            "encoder": self.encoder,
+            "decoder": self.decoder,
+            "prior": self.prior,
+            "likelihood": self.likelihood,
+        }
+        config: dict[str, Any] = {name: getattr(part, "spec", None) for name, part in parts.items()}
+        config["posterior"] = next(n for n, c in POSTERIORS.items() if c is self.posterior)
+        # Copies, because safetensors refuses tensors that share memory (tied weights).
+        tensors = {
+            name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+            for name, tensor in self.state_dict().items()
+        }
+        write_atomically(Path(path) / WEIGHTS, safetensors.torch.save(tensors))
+        write_json(Path(path) / CONFIG, config)
+
+
+def load(path: Path | str, **parts: Any) -> Autoencoder:
+    r"""Reads a model that `Autoencoder.save` wrote. No code of the files is executed.
+
+    Arguments:
+        path: the directory.
+        parts: `encoder`, `decoder`, `prior` or `likelihood`, for those that are your own modules
+            and which the configuration therefore cannot name.
+
+    Raises:
+        InputError: if a file is missing or damaged, names something unknown, or the weights are
+            those of another architecture.
+
+    Example:
+        >>> import tempfile
+        >>> import fisherae as fae
+        >>> encoder, decoder = fae.networks.mnist.encoder(8), fae.networks.mnist.decoder(8)
+        >>> model = fae.Autoencoder(encoder, decoder, fae.StandardNormal(8)).eval()
+        >>> path = tempfile.mkdtemp()
+        >>> model.save(path)
+        >>> x = torch.rand(4, 1, 28, 28)
+        >>> torch.equal(fae.load(path).reconstruct(x), model.reconstruct(x))
+        True
+    """
+    path = Path(path)
+    config = read_json(path / CONFIG)
+    if not isinstance(config, dict):
+        raise InputError(f"{path / CONFIG}: not the configuration of an auto-encoder")
+    builders: dict[str, Callable[[dict[str, Any]], nn.Module]] = {
+        "encoder": networks.build,
+        "decoder": networks.build,
+        "prior": lambda spec: _build(spec, "prior", PRIORS),
+        "likelihood": lambda spec: _build(spec, "likelihood", LIKELIHOODS),
+    }
+    try:
+        for name in builders.keys() - parts.keys():
+            parts[name] = builders[name](_spec(config, name))
+        model = Autoencoder(**parts, posterior=config.get("posterior", "gaussian"))
+    except InputError as error:
+        raise InputError(f"{path / CONFIG}: {error}") from None
+    _load_weights(model, path / WEIGHTS)
+    return model.eval()
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """The module in eval mode inside; after, each of its parts in the mode it was in before."""
+    modes = {part: part.training for part in module.modules()}
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, training in modes.items():
+            part.training = training
+
+
+def _spec(config: dict[str, Any], name: str) -> dict[str, Any]:
+    spec = config.get(name)
+    if spec is None:
+        raise InputError(f"the {name} is your own module, hand it over: load(path, {name}=...)")
+    if not isinstance(spec, dict):
+        raise InputError(f"{name} must be an object with the {name}'s name, got {spec!r}")
+    return spec
+
+
+def _build(spec: dict[str, Any], what: str, known: dict[str, Callable[..., Any]]) -> Any:
+    """A part from its readable configuration {what: name, argument: value, …}."""
+    builder = lookup(what, spec.get(what), known)
+    try:
+        return builder(**{name: value for name, value in spec.items() if name != what})
+    except TypeError as error:
+        raise InputError(f"{what} {spec[what]}: {error}") from None
+
+
+def _load_weights(model: nn.Module, path: Path) -> None:
+    try:
+        tensors = safetensors.torch.load_file(path)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (OSError, safetensors.SafetensorError) as error:
+        raise InputError(f"{path}: not a readable safetensors file ({error})") from None
+    own = model.state_dict()
+    for name in sorted(own.keys() | tensors.keys()):
+        if name not in tensors or name not in own or own[name].shape != tensors[name].shape:
+            held = tuple(tensors[name].shape) if name in tensors else "nothing"
+            needed = tuple(own[name].shape) if name in own else "nothing"
+            raise InputError(
+                f"{path}: weights of another architecture: {name} holds {held}, "
+                f"the model needs {needed}"
+            )
+    model.to(tensors["prior.support"].dtype)  # as saved: float64 stays float64
+    model.load_state_dict(tensors)

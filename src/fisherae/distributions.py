@@ -1,0 +1,242 @@
+r"""What an encoder and a decoder return: q_φ(z|x) and p_θ(x|z)."""
+
+import math
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Generator, Tensor, nn
+
+from fisherae.errors import InputError
+
+__all__ = [
+    "Bernoulli",
+    "BernoulliLikelihood",
+    "Delta",
+    "DiagonalGaussian",
+    "GaussianLikelihood",
+    "IsotropicGaussian",
+    "Likelihood",
+    "Posterior",
+]
+
+
+class DiagonalGaussian:
+    r"""The Gaussian posterior q_φ(z|x) = N(z; μ(x), diag σ(x)²) of section 2.1.
+
+    Arguments:
+        mean: μ(x), shape (batch, dim).
+        log_std: log σ(x), shape (batch, dim).
+
+    References:
+        Kingma and Welling (2014), Auto-Encoding Variational Bayes,
+        https://arxiv.org/abs/1312.6114
+
+    Example:
+        >>> q = DiagonalGaussian(torch.zeros(5, 2), torch.zeros(5, 2))
+        >>> z = q.rsample()
+        >>> torch.equal(q.score(z), -z)
+        True
+    """
+
+    outputs_per_dim: ClassVar[int] = 2
+
+    def __init__(self, mean: Float[Tensor, "batch dim"], log_std: Float[Tensor, "batch dim"]):
+        self.mean = mean
+        self.log_std = log_std
+        self.std = log_std.exp()
+
+    @classmethod
+    def from_output(cls, output: Float[Tensor, "batch features"], dim: int) -> "DiagonalGaussian":
+        r"""Reads an encoder's output, (batch, 2·dim), as μ and log σ²."""
+        mean, log_variance = torch.split(output, dim, dim=-1)
+        return cls(mean, log_variance / 2)
+
+    @property
+    def parameters(self) -> tuple[Tensor, Tensor]:
+        r"""(μ, log σ), the functions of x through which log q depends on x."""
+        return self.mean, self.log_std
+
+    def rsample(self, generator: Generator | None = None) -> Float[Tensor, "batch dim"]:
+        r"""z = μ + σ ⊙ ε with ε ~ N(0, I), differentiable in μ and σ."""
+        noise = torch.empty_like(self.mean).normal_(generator=generator)
+        return self.mean + self.std * noise
+
+    def score(self, z: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch dim"]:
+        r"""∇_z log q(z|x) = −(z − μ) / σ² = −ε / σ."""
+        return -(z - self.mean) / self.std.square()
+
+    def parameter_scores(self, z: Float[Tensor, "batch dim"]) -> tuple[Tensor, Tensor]:
+        r"""∂ log q(z|x) / ∂(μ, log σ) at fixed z: (ε / σ, ε² − 1).
+
+        The cotangents of the vector-Jacobian product that gives ∇_x log q(z|x).
+        """
+        noise = (z - self.mean) / self.std
+        return noise / self.std, noise.square() - 1
+
+    def log_prob(self, z: Float[Tensor, "batch dim"]) -> Float[Tensor, " batch"]:
+        r"""log q(z|x), summed over the latent dimensions."""
+        noise = (z - self.mean) / self.std
+        return -(noise.square() / 2 + self.log_std + math.log(2 * math.pi) / 2).sum(-1)
+
+    def kl_standard_normal(self) -> Float[Tensor, " batch"]:
+        r"""KL[q(z|x) ‖ N(0, I)] = ½ Σ_j (σ_j² + μ_j² − 1 − log σ_j²)."""
+        return (self.std.square() + self.mean.square() - 1 - 2 * self.log_std).sum(-1) / 2
+
+
+class Delta:
+    r"""A deterministic encoder as a distribution: all mass at μ(x), as WAE-GAN uses it.
+
+    Example:
+        >>> q = Delta(torch.ones(5, 2))
+        >>> torch.equal(q.rsample(), q.mean)
+        True
+    """
+
+    outputs_per_dim: ClassVar[int] = 1
+
+    def __init__(self, mean: Float[Tensor, "batch dim"]):
+        self.mean = mean
+
+    @classmethod
+    def from_output(cls, output: Float[Tensor, "batch dim"], dim: int) -> "Delta":
+        r"""Reads an encoder's output, (batch, dim), as the latent itself."""
+        return cls(output)
+
+    def rsample(self, generator: Generator | None = None) -> Float[Tensor, "batch dim"]:
+        r"""The one point there is."""
+        return self.mean
+
+
+class IsotropicGaussian:
+    r"""The Gaussian decoder p_θ(x|z) = N(x; f_θ(z), s² I).
+
+    Arguments:
+        mean: f_θ(z), shape (batch, *event).
+        variance: s², a scalar tensor.
+
+    Example:
+        >>> p = IsotropicGaussian(torch.zeros(1, 4), torch.tensor(2.0))
+        >>> p.hyvarinen_score(torch.ones(1, 4))  # 4 / (2·2²) − 4 / 2
+        tensor([-1.5000])
+    """
+
+    def __init__(self, mean: Float[Tensor, "batch *event"], variance: Float[Tensor, ""]):
+        self.mean = mean
+        self.variance = variance
+
+    def log_prob(self, x: Float[Tensor, "batch *event"]) -> Float[Tensor, " batch"]:
+        r"""log p(x|z) = −‖x − f(z)‖² / (2 s²) − (D/2) log(2π s²)."""
+        dims = self.mean.shape[1:].numel()
+        return -self._squared_error(x) / (2 * self.variance) - dims / 2 * torch.log(
+            2 * math.pi * self.variance
+        )
+
+    def hyvarinen_score(self, x: Float[Tensor, "batch *event"]) -> Float[Tensor, " batch"]:
+        r"""s_∇[p(x|z)] = ‖x − f(z)‖² / (2 s⁴) − D / s², eq. (6) of this decoder.
+
+        At s = 1 and without the constant it is the reconstruction term of eq. (11).
+        """
+        dims = self.mean.shape[1:].numel()
+        return self._squared_error(x) / (2 * self.variance.square()) - dims / self.variance
+
+    def sample(self, generator: Generator | None = None) -> Float[Tensor, "batch *event"]:
+        r"""x = f(z) + s ε, without a gradient."""
+        with torch.no_grad():
+            noise = torch.empty_like(self.mean).normal_(generator=generator)
+            return self.mean + self.variance.sqrt() * noise
+
+    def _squared_error(self, x: Tensor) -> Tensor:
+        if x.shape != self.mean.shape:  # would broadcast
+            raise InputError(
+                f"the images have shape {tuple(x.shape)}, the decoder's {tuple(self.mean.shape)}"
+            )
+        return (x - self.mean).square().flatten(1).sum(1)
+
+
+class Bernoulli:
+    r"""The Bernoulli decoder p_θ(x|z) = Π_i f_i^{x_i} (1 − f_i)^{1 − x_i}, mean f_θ(z) in [0, 1].
+
+    It has no density in x, hence no Hyvärinen score: for likelihood training only.
+
+    Example:
+        >>> p = Bernoulli(torch.full((1, 4), 0.5))
+        >>> torch.allclose(p.log_prob(torch.ones(1, 4)), torch.tensor([4 * math.log(0.5)]))
+        True
+    """
+
+    def __init__(self, mean: Float[Tensor, "batch *event"]):
+        self.mean = mean
+
+    def log_prob(self, x: Float[Tensor, "batch *event"]) -> Float[Tensor, " batch"]:
+        r"""Minus the binary cross-entropy summed over pixels; grey values in [0, 1] are allowed."""
+        return -F.binary_cross_entropy(self.mean, x, reduction="none").flatten(1).sum(1)
+
+    def sample(self, generator: Generator | None = None) -> Float[Tensor, "batch *event"]:
+        r"""Zeros and ones."""
+        return torch.bernoulli(self.mean.detach(), generator=generator)
+
+
+Posterior = DiagonalGaussian | Delta
+Likelihood = IsotropicGaussian | Bernoulli
+
+
+class GaussianLikelihood(nn.Module):
+    r"""Makes a Gaussian decoder of a network's output: f_θ(z) ↦ N(f_θ(z), s² I).
+
+    The Hyvärinen score is proper in s², so s² can be learned; of the reconstruction term alone
+    the optimum is the mean squared error per pixel.
+
+    Arguments:
+        variance: s² > 0, in squared pixel units (fixed, or where learning starts).
+        learned: whether s² is a parameter.
+
+    Raises:
+        InputError: if the variance is not a positive number.
+
+    Example:
+        >>> likelihood = GaussianLikelihood(variance=0.1, learned=True)
+        >>> p = likelihood(torch.zeros(5, 1, 8, 8))
+        >>> p.mean.shape, round(p.variance.item(), 3)
+        (torch.Size([5, 1, 8, 8]), 0.1)
+    """
+
+    def __init__(self, variance: float = 1.0, learned: bool = False):
+        super().__init__()
+        if not 0 < variance < math.inf:
+            raise InputError(f"decoder variance must be a positive number, got {variance}")
+        log_variance = torch.tensor(math.log(variance))
+        if learned:
+            self.log_variance = nn.Parameter(log_variance)
+        else:
+            self.register_buffer("log_variance", log_variance)
+        self.learned = learned
+
+    @property
+    def variance(self) -> Float[Tensor, ""]:
+        r"""s²."""
+        return self.log_variance.exp()
+
+    @property
+    def spec(self) -> dict[str, object]:
+        return {"likelihood": "gaussian", "variance": self.variance.item(), "learned": self.learned}
+
+    def forward(self, output: Float[Tensor, "batch *event"]) -> IsotropicGaussian:
+        return IsotropicGaussian(output, self.variance)
+
+
+class BernoulliLikelihood(nn.Module):
+    r"""Makes a Bernoulli decoder of a network's output, which must lie in [0, 1], as a sigmoid's.
+
+    Example:
+        >>> BernoulliLikelihood()(torch.full((5, 1, 8, 8), 0.5)).mean.shape
+        torch.Size([5, 1, 8, 8])
+    """
+
+    @property
+    def spec(self) -> dict[str, object]:
+        return {"likelihood": "bernoulli"}
+
+    def forward(self, output: Float[Tensor, "batch *event"]) -> Bernoulli:
+        return Bernoulli(output)

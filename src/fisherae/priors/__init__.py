@@ -1,0 +1,14 @@
+r"""Priors p_η(z), known up to a constant: all that Fisher training needs is their score."""
+
+from fisherae.priors.base import FactorablePrior, Prior
+from fisherae.priors.exponential import ExponentialFamily
+from fisherae.priors.normal import StandardNormal
+from fisherae.priors.polynomial import FactorablePolynomial
+
+__all__ = [
+    "ExponentialFamily",
+    "FactorablePolynomial",
+    "FactorablePrior",
+    "Prior",
+    "StandardNormal",
+]

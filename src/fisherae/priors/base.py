@@ -1,0 +1,121 @@
+r"""What every prior offers."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from fisherae.divergences import score
+from fisherae.errors import InputError
+
+__all__ = ["FactorablePrior", "Prior"]
+
+Interval = Sequence[float | None]
+"""(lower, upper); None: infinite."""
+
+
+class Prior(nn.Module):
+    r"""An unnormalised density p_η(z) on a support, the whole of ℝᵈ unless said otherwise.
+
+    A family defines `log_density`; it may replace `score` by a closed form.
+
+    Arguments:
+        dim: number d of latent dimensions.
+        support: the interval (lower, upper) outside of which the density is zero: one for all
+            dimensions, or one for each. None, as an end or altogether: no limit.
+
+    Raises:
+        InputError: if `dim` is not a positive integer or an interval is empty.
+    """
+
+    support: Float[Tensor, "dim 2"]
+
+    def __init__(self, dim: int, support: Interval | Sequence[Interval] | None = None):
+        super().__init__()
+        if not isinstance(dim, int) or dim < 1:
+            raise InputError(f"prior: dim must be a positive integer, got {dim!r}")
+        self.dim = dim
+        self.register_buffer("support", _as_intervals(support, dim))
+
+    def log_density(self, z: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch"]:
+        r"""log p_η(z) up to a constant; −∞ outside the support."""
+        raise NotImplementedError
+
+    def score(self, z: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
+        r"""∇_z log p_η(z), differentiable in z and η."""
+        return score(self.log_density, z)
+
+    def fit(self, z: Float[Tensor, "n dim"]) -> "Prior":
+        r"""Fits η to samples of the aggregated posterior by score matching, in place."""
+        raise NotImplementedError
+
+    @property
+    def is_normalizable(self) -> Bool[Tensor, " dim"] | None:
+        r"""Per dimension, whether the density integrates on its support; None if unknown."""
+        return self.is_bounded if bool(self.is_bounded.all()) else None
+
+    @property
+    def is_bounded(self) -> Bool[Tensor, " dim"]:
+        r"""Per dimension, whether the support is a finite interval."""
+        return self.support.isfinite().all(-1)
+
+    def _outside(self, z: Tensor) -> Tensor:
+        lower, upper = self.support.unbind(-1)
+        return (z < lower) | (z > upper)
+
+    def _check(self, z: Tensor) -> Tensor:
+        if z.shape[-1] != self.dim:
+            raise InputError(
+                f"prior: z has {z.shape[-1]} latent dimensions where the prior has {self.dim}"
+            )
+        return z
+
+    def _samples(self, z: Tensor) -> Tensor:
+        """Samples to fit to, in float64."""
+        z = self._check(z).double()
+        bad = (~z.isfinite()).nonzero().tolist()
+        if bad:
+            row, column = bad[0]
+            raise InputError(
+                f"prior: z[{row}, {column}] is {z[row, column].item()}: samples to fit to must be "
+                "finite"
+            )
+        return z
+
+
+class FactorablePrior(Prior):
+    r"""A prior of independent dimensions: log p_η(z) = Σ_j log p_j(z_j).
+
+    A family defines `log_density_per_dim`. One dimension at a time, everything about such a prior
+    (normalisation, moments, exact samples) is a one-dimensional integral.
+    """
+
+    def log_density_per_dim(self, z: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
+        r"""log p_j(z_j) of each dimension, up to a constant; −∞ outside the support."""
+        raise NotImplementedError
+
+    def log_density(self, z: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch"]:
+        r"""log p_η(z) = Σ_j log p_j(z_j), up to a constant; −∞ outside the support."""
+        return self.log_density_per_dim(z).sum(-1)
+
+
+def _as_intervals(support: Interval | Sequence[Interval] | None, dim: int) -> Tensor:
+    given: Any = (None, None) if support is None else support
+    each = [part for part in given if isinstance(part, Sequence)] or [given] * dim
+    if len(each) != dim or any(len(interval) != 2 for interval in each):
+        raise InputError(
+            f"prior: support must be one interval (lower, upper) or {dim} of them, got {given!r}"
+        )
+    ends = [
+        (-math.inf if lower is None else lower, math.inf if upper is None else upper)
+        for lower, upper in each
+    ]
+    intervals = torch.tensor(ends, dtype=torch.get_default_dtype())
+    empty = ~(intervals[:, 0] < intervals[:, 1])
+    if bool(empty.any()):
+        j = int(empty.nonzero()[0])
+        raise InputError(f"prior: the support of dimension {j} is empty: {intervals[j].tolist()}")
+    return intervals

@@ -1,0 +1,214 @@
+r"""The factorable polynomial exponential family (FPE), eq. (13)."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from fisherae.errors import InputError
+from fisherae.priors.base import FactorablePrior, Interval
+from fisherae.priors.score_matching import solve
+
+__all__ = ["FactorablePolynomial"]
+
+
+class FactorablePolynomial(FactorablePrior):
+    r"""p_η(z) ∝ exp(Σ_j Σ_k η_jk z_j^k), j = 1 … d, k = 1 … K, eq. (13).
+
+    Powers of z are badly scaled, so the parameters are not η but the weights w of the score in
+    orthonormal Hermite polynomials h_n of the standardised u_j = (z_j − c_j) / s_j,
+
+        ∂ log p / ∂z_j = (1 / s_j) Σ_k w_jk h_{k−1}(u_j),     log p_j = Σ_k w_jk h_k(u_j) / √k,
+
+    for which E[h_m h_n] = δ_mn under N(0, 1). `eta` gives the paper's monomial coefficients. A new
+    prior is the standard normal (w_j2 = −1, all others 0).
+
+    On the whole line the density is proper where its leading power is even with a negative
+    coefficient; an odd order (the paper's K = 5) never is. `is_normalizable` says so for each
+    dimension, and a finite support makes every member proper.
+
+    Arguments:
+        dim: number d of latent dimensions.
+        order: K ≥ 2. The paper uses 5; 2 is the Gaussian prior.
+        support: as in `Prior`.
+
+    References:
+        Cobb, Koppstein and Chen (1983), Estimation and Moment Recursion Relations for Multimodal
+        Distributions of the Exponential Family, https://doi.org/10.1080/01621459.1983.10477940
+
+    Example:
+        >>> prior = FactorablePolynomial(dim=1, order=4)
+        >>> prior.set_eta(torch.tensor([[0.0, 1.0, 0.0, -0.25]]))  # modes at ±√2
+        >>> prior.score(torch.tensor([[2.0]])).detach()  # 2·2 − 4·0.25·2³
+        tensor([[-4.0000]])
+        >>> prior.is_normalizable
+        tensor([True])
+    """
+
+    location: Float[Tensor, " dim"]
+    scale: Float[Tensor, " dim"]
+
+    def __init__(self, dim: int, order: int, support: Interval | Sequence[Interval] | None = None):
+        super().__init__(dim, support)
+        if not isinstance(order, int) or order < 2:
+            raise InputError(f"prior: order must be an integer of at least 2, got {order!r}")
+        self.order = order
+        self._keeps_support = support is not None
+        weight = torch.zeros(dim, order)
+        weight[:, 1] = -1.0
+        self.weight = nn.Parameter(weight)
+        self.register_buffer("location", torch.zeros(dim))
+        self.register_buffer("scale", torch.ones(dim))
+
+    @property
+    def spec(self) -> dict[str, object]:
+        return {
+            "prior": "factorable_polynomial",
+            "dim": self.dim,
+            "order": self.order,
+            "support": _json_intervals(self.support) if self._keeps_support else None,
+        }
+
+    def log_density_per_dim(self, z: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
+        basis = self._hermite(z, self.order)[..., 1:]
+        powers = torch.arange(1, self.order + 1, dtype=z.dtype, device=z.device)
+        value = (basis * self.weight * powers.rsqrt()).sum(-1)
+        return value.masked_fill(self._outside(z), -torch.inf)
+
+    def score(self, z: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
+        r"""∂ log p / ∂z_j = Σ_k k η_jk z_j^{k−1}."""
+        return (self._hermite(z, self.order - 1) * self.weight).sum(-1) / self.scale
+
+    @torch.no_grad()
+    def fit(self, z: Float[Tensor, "n dim"]) -> "FactorablePolynomial":
+        r"""Closed-form score matching, one small linear solve per dimension, in place.
+
+        With ψ_k = h_{k−1}(u) the weights are w = −E[ψ ψᵀ]⁻¹ E[ψ′], where ψ_k′ = √(k−1) h_{k−2}(u).
+        Dimensions whose density would rise beyond the samples, the improper ones among them, are
+        then confined to the range of z (`confine`).
+
+        Arguments:
+            z: samples, for instance of the aggregated posterior; more than K of them.
+
+        Raises:
+            InputError: if z is not finite, there are too few samples, or a dimension has too few
+                different values.
+        """
+        z = self._samples(z)
+        if len(z) <= self.order:
+            raise InputError(f"prior: {len(z)} samples cannot determine {self.order} parameters")
+        std, mean = torch.std_mean(z, dim=0)
+        constant = ~(std > 1e-9 * mean.abs().clamp_min(1e-30))
+        if bool(constant.any()):
+            j = int(constant.nonzero()[0])
+            raise InputError(f"prior: latent dimension {j} is constant, there is nothing to fit")
+        self.location.copy_(mean)
+        self.scale.copy_(std)
+        psi = self._hermite(z, self.order - 1)
+        gram = torch.einsum("njk,njl->jkl", psi, psi) / len(z)
+        slope = torch.arange(1, self.order, dtype=z.dtype, device=z.device).sqrt()
+        target = torch.cat([torch.zeros_like(z[:1]).mT, slope * psi[..., :-1].mean(0)], dim=-1)
+        weight, rank = solve(gram, -target)
+        if bool((rank < self.order).any()):
+            j = int((rank < self.order).nonzero()[0])
+            raise InputError(
+                f"prior: latent dimension {j} has too few different values to determine "
+                f"{self.order} parameters; give more samples or lower the order"
+            )
+        self.weight.copy_(weight)
+        return self.confine(z)
+
+    @torch.no_grad()
+    def confine(self, z: Float[Tensor, "n dim"]) -> "FactorablePolynomial":
+        r"""Confines to the range of the samples z, in place, each dimension whose density does not
+        fall all the way from there to infinity.
+
+        Improper dimensions rise somewhere, but so do proper ones that a tiny leading coefficient
+        turns only far away: there they may have more mass than among the samples. All other
+        dimensions get the whole line. A support given at construction is kept.
+        """
+        if not self._keeps_support:
+            z = self._samples(z)
+            span = torch.stack([z.amin(0), z.amax(0)], dim=-1).to(self.support)
+            self.support.copy_(torch.tensor([-torch.inf, torch.inf]))
+            falls = self.is_normalizable & self._falls_beyond(span)
+            self.support.copy_(torch.where(falls[:, None], self.support, span))
+        return self
+
+    def _falls_beyond(self, span: Tensor) -> Tensor:
+        """Whether the score points back at the interval from wherever outside, per dimension."""
+        lower, upper = span.unbind(-1)
+        distances = torch.logspace(-3, 6, 2_000).to(span)[:, None] * (upper - lower)
+        inwards = (self.score(upper + distances) < 0) & (self.score(lower - distances) > 0)
+        return inwards.all(0)
+
+    @property
+    def is_normalizable(self) -> Bool[Tensor, " dim"]:
+        r"""Per dimension, whether exp(Σ_k η_jk z^k) integrates on its support.
+
+        At +∞ the leading coefficient must be negative, at −∞ negative after the sign (−1)^k.
+        """
+        powers = torch.arange(1, self.order + 1, device=self.weight.device)
+        leading = (powers * (self.weight != 0)).amax(-1)
+        coefficient = self.weight.gather(-1, (leading - 1).clamp_min(0)[:, None])[:, 0]
+        vanishes = torch.stack([coefficient * (-1) ** leading < 0, coefficient < 0], dim=-1)
+        return (vanishes | self.support.isfinite()).all(-1)
+
+    @property
+    def eta(self) -> Float[Tensor, "dim order"]:
+        r"""The natural parameters η_jk of the monomials z_j^k, as in the paper."""
+        in_u = self._basis_in_powers() @ _column(self.weight)  # coefficients of u^k
+        in_z = _binomials(-self.location / self.scale, 1 / self.scale, self.order) @ in_u
+        return in_z[:, 1:, 0].to(self.weight.dtype)
+
+    @torch.no_grad()
+    def set_eta(self, eta: Float[Tensor, "dim order"]) -> None:
+        r"""Sets the natural parameters of eq. (13), in place."""
+        if eta.shape != self.weight.shape:
+            raise InputError(
+                f"prior: eta must have shape {tuple(self.weight.shape)}, got {tuple(eta.shape)}"
+            )
+        self.location.zero_()
+        self.scale.fill_(1.0)
+        basis = self._basis_in_powers()[1:]  # the constant is free
+        self.weight.copy_(torch.linalg.solve(basis, _column(eta))[..., 0])
+
+    def _hermite(self, z: Tensor, degree: int) -> Tensor:
+        r"""h_0(u) … h_degree(u) on a new last axis: √(n+1) h_{n+1} = u h_n − √n h_{n−1}."""
+        u = (self._check(z) - self.location) / self.scale
+        h = [torch.ones_like(u), u]
+        for n in range(1, degree):
+            h.append((u * h[n] - math.sqrt(n) * h[n - 1]) / math.sqrt(n + 1))
+        return torch.stack(h[: degree + 1], dim=-1)
+
+    def _basis_in_powers(self) -> Float[Tensor, "powers order"]:
+        r"""Column k − 1: the coefficients of h_k(u) / √k in powers of u."""
+        h = torch.zeros(self.order + 1, self.order + 1, dtype=torch.float64)
+        h[0, 0] = h[1, 1] = 1.0
+        for n in range(1, self.order):
+            shifted = h[n].roll(1)
+            h[n + 1] = (shifted - math.sqrt(n) * h[n - 1]) / math.sqrt(n + 1)
+        scaled = h[1:] / torch.arange(1, self.order + 1, dtype=h.dtype).sqrt()[:, None]
+        return scaled.mT.to(self.weight.device)
+
+
+def _json_intervals(support: Tensor) -> list[list[float | None]]:
+    """JSON knows no infinity."""
+    return [[end if math.isfinite(end) else None for end in pair] for pair in support.tolist()]
+
+
+def _column(rows: Tensor) -> Tensor:
+    return rows.double()[..., None]
+
+
+def _binomials(shift: Tensor, slope: Tensor, order: int) -> Tensor:
+    r"""Per dimension, the matrix that turns coefficients of powers of u = shift + slope·z into
+    coefficients of powers of z: u^k = Σ_i C(k, i) shift^{k−i} slope^i z^i."""
+    shift, slope = shift.double(), slope.double()
+    rows = [
+        [math.comb(k, i) * shift ** max(k - i, 0) * slope**i for k in range(order + 1)]
+        for i in range(order + 1)
+    ]
+    return torch.stack([torch.stack(row, dim=-1) for row in rows], dim=-2)

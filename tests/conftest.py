@@ -1,0 +1,31 @@
+"""Every test runs on one torch thread and from a known seed; shapes are checked by beartype."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import pytest
+import torch
+from jaxtyping import install_import_hook
+
+# The modules whose signatures carry shapes.
+MATHEMATICS = (
+    "fisherae.autoencoder",
+    "fisherae.distributions",
+    "fisherae.divergences",
+    "fisherae.evaluation.clustering",
+    "fisherae.evaluation.robustness",
+    "fisherae.objectives.elbo",
+    "fisherae.objectives.fisher",
+    "fisherae.objectives.wae",
+    "fisherae.priors",
+    "fisherae.samplers",
+)
+
+install_import_hook(MATHEMATICS, "beartype.beartype")
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)

@@ -1,0 +1,222 @@
+"""What every prior promises, tested once for all of them."""
+
+from functools import partial
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from fisherae.divergences import hyvarinen_score
+from fisherae.errors import InputError
+from fisherae.priors import ExponentialFamily, FactorablePolynomial, StandardNormal
+
+DIM = 3
+
+
+def interactions(z: Tensor) -> Tensor:
+    """Not factorable: z₁, z₂², z₁z₂, sin z₃."""
+    first, second, third = z.unbind(-1)
+    return torch.stack([first, second.square(), first * second, third.sin()], dim=-1)
+
+
+def quartic(z: Tensor) -> Tensor:
+    return -z.pow(4).sum(-1)
+
+
+class LearnedCarrier(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.precision = nn.Parameter(torch.rand(DIM) + 0.5)
+
+    def forward(self, z: Tensor) -> Tensor:
+        return -(self.precision * z.square()).sum(-1) / 2
+
+
+def exponential(statistics, carrier=None, **options):
+    prior = ExponentialFamily(DIM, statistics(), carrier and carrier(), **options)
+    with torch.no_grad():
+        prior.eta.normal_()
+    return prior
+
+
+def features() -> nn.Module:
+    return nn.Sequential(nn.Linear(DIM, 8), nn.Tanh(), nn.Linear(8, 4, bias=False))
+
+
+def polynomial(order, fitted=False, support=None):
+    prior = FactorablePolynomial(DIM, order, support)
+    prior.set_eta(torch.randn(DIM, order))
+    return prior.fit(3 + 2 * torch.randn(500, DIM)) if fitted else prior
+
+
+PRIORS = {
+    "squares": partial(exponential, lambda: torch.square),
+    "interactions": partial(exponential, lambda: interactions),
+    "on-an-interval": partial(exponential, lambda: torch.square, support=(-9.0, 9.0)),
+    "carrier": partial(exponential, lambda: interactions, lambda: quartic),
+    "module": partial(exponential, features),
+    "modules": partial(exponential, features, LearnedCarrier),
+    "normal": partial(StandardNormal, DIM),
+    **{f"polynomial-{order}": partial(polynomial, order) for order in range(2, 7)},
+    "polynomial-fitted": partial(polynomial, 4, fitted=True),
+    "polynomial-half-line": partial(polynomial, 3, support=(-9.0, None)),
+}
+
+
+@pytest.fixture(params=PRIORS.values(), ids=PRIORS)
+def make(request):
+    return request.param
+
+
+@pytest.fixture
+def prior(make):
+    return make().double()
+
+
+@pytest.fixture
+def z():
+    return torch.randn(5, DIM, dtype=torch.float64)
+
+
+class Score(nn.Module):
+    """z ↦ ∇ log p(z), for functional_call."""
+
+    def __init__(self, prior):
+        super().__init__()
+        self.prior = prior
+
+    def forward(self, z):
+        return self.prior.score(z)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("batch", [(), (5,), (2, 4)])
+def test_shapes_and_dtypes(make, batch, dtype):
+    prior, z = make().to(dtype), torch.randn(*batch, DIM, dtype=dtype)
+    log_density, score = prior.log_density(z), prior.score(z)
+    assert (log_density.shape, log_density.dtype) == (batch, dtype)
+    assert (score.shape, score.dtype) == ((*batch, DIM), dtype)
+
+
+def test_score_is_the_gradient_of_the_log_density(prior, z):
+    z.requires_grad_()
+    (expected,) = torch.autograd.grad(prior.log_density(z).sum(), z)
+    torch.testing.assert_close(prior.score(z), expected)
+
+
+def test_score_is_differentiable_in_the_points_and_in_every_parameter(prior, z):
+    """The derivatives that the posterior term of the objective needs, by finite differences."""
+    module = Score(prior)
+    names = [name for name, _ in module.named_parameters()]
+
+    def score(z, *parameters):
+        return functional_call(module, dict(zip(names, parameters, strict=True)), (z,))
+
+    inputs = (z.requires_grad_(), *module.parameters())
+    assert torch.autograd.gradcheck(score, inputs)
+
+
+@pytest.mark.parametrize("value", ["log_density", "score"])
+def test_gradients_reach_every_parameter(prior, z, value):
+    for name, parameter in prior.named_parameters():
+        loss = getattr(prior, value)(z).square().sum()
+        (gradient,) = torch.autograd.grad(loss, parameter)
+        assert gradient.abs().sum() > 0, name
+
+
+def test_score_stays_in_the_graph_of_the_points(prior):
+    root = torch.randn(5, DIM, dtype=torch.float64, requires_grad=True)
+    (through,) = torch.autograd.grad(prior.score(2 * root).square().sum(), root)
+    point = (2 * root).detach().requires_grad_()
+    (direct,) = torch.autograd.grad(prior.score(point).square().sum(), point)
+    torch.testing.assert_close(through, 2 * direct)
+
+
+def test_values_without_gradients(prior, z):
+    with torch.no_grad():
+        score = prior.score(z)
+    assert not score.requires_grad
+    torch.testing.assert_close(score, prior.score(z).detach())
+
+
+def test_state_dict_round_trip(make):
+    torch.manual_seed(1)
+    saved, fresh, z = make(), make(), torch.randn(5, DIM)
+    fresh.load_state_dict(saved.state_dict())
+    assert torch.equal(fresh.log_density(z), saved.log_density(z))
+    assert torch.equal(fresh.score(z), saved.score(z))
+    assert torch.equal(fresh.support, saved.support)
+
+
+def test_fit_minimises_the_mean_hyvarinen_score(prior):
+    """The gradient in the natural parameters is zero at the closed form."""
+    z = 0.5 + 0.8 * torch.randn(400, DIM, dtype=torch.float64)
+    assert prior.fit(z) is prior
+    natural = [p for name, p in prior.named_parameters() if name in ("eta", "weight")]
+    for parameter in natural:
+        (gradient,) = torch.autograd.grad(hyvarinen_score(prior, z).mean(), parameter)
+        torch.testing.assert_close(gradient, torch.zeros_like(gradient), atol=1e-8, rtol=0)
+
+
+def test_fit_touches_the_natural_parameters_alone(prior):
+    others = ("statistics", "carrier")
+    before = {n: p.clone() for n, p in prior.named_parameters() if n.startswith(others)}
+    prior.fit(torch.randn(400, DIM, dtype=torch.float64))
+    for name, parameter in before.items():
+        assert torch.equal(parameter, prior.get_parameter(name))
+
+
+def test_fit_takes_the_dtype_of_the_samples_as_it_comes(make):
+    z = torch.randn(400, DIM)
+    single, double = make(), make()
+    double.load_state_dict(single.state_dict())
+    single.fit(z)
+    double.fit(z.double())
+    torch.testing.assert_close(single.score(z), double.score(z), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("method", ["log_density", "score", "fit"])
+def test_wrong_latent_size(prior, method):
+    with pytest.raises(InputError, match="4 latent dimensions where the prior has 3"):
+        getattr(prior, method)(torch.randn(50, 4, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_fit_names_the_sample_that_is_not_finite(prior, value):
+    z = torch.randn(50, DIM, dtype=torch.float64)
+    z[17, 2] = value
+    with pytest.raises(InputError, match=rf"z\[17, 2\] is {value}: .* finite"):
+        prior.fit(z)
+
+
+def test_the_density_is_zero_outside_its_support():
+    interval = PRIORS["on-an-interval"]()
+    half_line = PRIORS["polynomial-half-line"]()
+    z = torch.tensor([[0.0, 0.0, 0.0], [0.0, -9.5, 0.0], [0.0, 0.0, 9.5]])
+    assert interval.log_density(z).isfinite().tolist() == [True, False, False]
+    assert half_line.log_density(z).isfinite().tolist() == [True, False, True]
+    assert half_line.log_density(z)[1] == -torch.inf
+
+
+@pytest.mark.parametrize(
+    ("support", "message"),
+    [
+        ((1.0, 1.0), "support of dimension 0 is empty"),
+        ([(0.0, 1.0), (2.0, 1.0), (0.0, 1.0)], "support of dimension 1 is empty"),
+        ((0.0, float("nan")), "is empty"),
+        ([(0.0, 1.0)] * 2, r"one interval \(lower, upper\) or 3 of them"),
+        ((0.0, 1.0, 2.0), r"one interval \(lower, upper\) or 3 of them"),
+    ],
+)
+def test_unusable_support(support, message):
+    with pytest.raises(InputError, match=message):
+        FactorablePolynomial(DIM, 4, support)
+    with pytest.raises(InputError, match=message):
+        ExponentialFamily(DIM, torch.square, support=support)
+
+
+@pytest.mark.parametrize("dim", [0, -1])
+def test_unusable_dim(dim):
+    with pytest.raises(InputError, match=f"dim must be a positive integer, got {dim}"):
+        StandardNormal(dim)

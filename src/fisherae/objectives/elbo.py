@@ -1,0 +1,71 @@
+r"""The evidence lower bound of the VAE, eq. (2)."""
+
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from fisherae.autoencoder import Autoencoder
+from fisherae.distributions import DiagonalGaussian
+from fisherae.errors import InputError
+from fisherae.objectives.terms import LossTerms
+from fisherae.priors import StandardNormal
+
+__all__ = ["ElboObjective", "ElboTerms"]
+
+
+@dataclass(frozen=True)
+class ElboTerms(LossTerms):
+    r"""The two terms of eq. (2): −E log p(x|z), summed over pixels, and KL[q(z|x) ‖ p(z)]."""
+
+    reconstruction: Tensor
+    kl: Tensor
+
+
+class ElboObjective(nn.Module):
+    r"""L_VAE(x) = KL[q_φ(z|x) ‖ p(z)] − E_q log p_θ(x|z), eq. (2), with the analytic KL.
+
+    Arguments:
+        model: an auto-encoder with a Gaussian posterior, a standard normal prior, and a Bernoulli
+            or Gaussian decoder.
+        samples: L, Monte Carlo samples per image.
+
+    Raises:
+        InputError: if the model's posterior or prior has no analytic KL.
+
+    References:
+        Kingma and Welling (2014), Auto-Encoding Variational Bayes,
+        https://arxiv.org/abs/1312.6114
+
+    Example:
+        >>> import torch
+        >>> import fisherae as fae
+        >>> encoder, decoder = fae.networks.mnist.encoder(8), fae.networks.mnist.decoder(8)
+        >>> vae = fae.Autoencoder(encoder, decoder, fae.StandardNormal(8), likelihood="bernoulli")
+        >>> terms = fae.ElboObjective(vae)(torch.rand(4, 1, 28, 28))
+        >>> list(terms.items())
+        ['reconstruction', 'kl']
+    """
+
+    def __init__(self, model: Autoencoder, samples: int = 1):
+        super().__init__()
+        if model.posterior is not DiagonalGaussian or not isinstance(model.prior, StandardNormal):
+            raise InputError(
+                "the ELBO needs a Gaussian posterior and a StandardNormal prior for its analytic "
+                f"KL, got {model.posterior.__name__} and {type(model.prior).__name__}"
+            )
+        if samples < 1:
+            raise InputError(f"samples must be at least 1, got {samples}")
+        self.model = model
+        self.samples = samples
+
+    def forward(self, x: Float[Tensor, "batch *event"], reduce: bool = True) -> ElboTerms:
+        r"""The terms, averaged over the batch, or per image where `reduce` is off."""
+        q = self.model.encode(x)
+        assert isinstance(q, DiagonalGaussian)
+        log_likelihood = sum(
+            (self.model.decode(q.rsample()).log_prob(x) for _ in range(self.samples)),
+            start=x.new_zeros(len(x)),
+        )
+        terms = ElboTerms(-log_likelihood / self.samples, q.kl_standard_normal())
+        return terms.mean() if reduce else terms

@@ -1,0 +1,100 @@
+"""What every objective keeps to."""
+
+import pytest
+import torch
+from torch import nn
+
+import fisherae as fae
+from fisherae.networks import mlp
+
+SHAPE, d = (1, 4, 4), 3
+
+
+def autoencoder(prior: nn.Module, likelihood: object, posterior: str = "gaussian"):
+    outputs = 1 if posterior == "delta" else 2
+    encoder = mlp.encoder(SHAPE, d, outputs_per_dim=outputs, hidden=(8,))
+    return fae.Autoencoder(
+        encoder, mlp.decoder(SHAPE, d, hidden=(8,)), prior, likelihood, posterior
+    )
+
+
+def fisher(**options: object) -> nn.Module:
+    prior = fae.FactorablePolynomial(d, 4)
+    prior.weight.data.normal_()
+    return fae.FisherObjective(autoencoder(prior, fae.GaussianLikelihood(0.1, True)), **options)
+
+
+OBJECTIVES = {
+    "fisher": fisher,
+    "fisher, L = 2": lambda: fisher(samples=2),
+    "fisher, half": lambda: fisher(score_fraction=0.5),
+    "elbo, bernoulli": lambda: fae.ElboObjective(autoencoder(fae.StandardNormal(d), "bernoulli")),
+    "elbo, gaussian": lambda: fae.ElboObjective(
+        autoencoder(fae.StandardNormal(d), fae.GaussianLikelihood(0.1, True)), samples=2
+    ),
+    "wae-gan": lambda: fae.WaeGanObjective(
+        autoencoder(fae.StandardNormal(d), "gaussian", "delta"), mlp.discriminator(d)
+    ),
+}
+
+
+@pytest.fixture(params=OBJECTIVES)
+def objective(request: pytest.FixtureRequest) -> nn.Module:
+    return OBJECTIVES[request.param]()
+
+
+def seeded(objective: nn.Module, x: torch.Tensor, **options: bool):
+    torch.manual_seed(1)
+    return objective(x, **options)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_terms(objective: nn.Module, dtype: torch.dtype) -> None:
+    x = torch.rand(6, *SHAPE, dtype=dtype)
+    objective = objective.to(dtype)
+    per_image, means = seeded(objective, x, reduce=False), seeded(objective, x)
+    for name, term in per_image.items().items():
+        assert term.shape == (6,)
+        assert term.dtype == dtype
+        torch.testing.assert_close(means.items()[name], term.mean())
+    torch.testing.assert_close(means.total, sum(means.items().values()))
+
+
+def test_gradient_reaches_every_parameter(objective: nn.Module) -> None:
+    objective(torch.rand(16, *SHAPE)).total.backward()
+    for name, parameter in objective.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().sum() > 0, name
+
+
+def test_values_without_a_gradient(objective: nn.Module) -> None:
+    x = torch.rand(6, *SHAPE)
+    with torch.no_grad():
+        silent = seeded(objective, x)
+    assert not silent.total.requires_grad
+    torch.testing.assert_close(silent.total, seeded(objective, x).total)
+
+
+def test_leaves_its_input_alone(objective: nn.Module) -> None:
+    x = torch.rand(6, *SHAPE)
+    before = x.clone()
+    objective(x)
+    assert not x.requires_grad
+    assert torch.equal(x, before)
+
+
+def test_same_seed_same_loss(objective: nn.Module) -> None:
+    x = torch.rand(6, *SHAPE)
+    assert torch.equal(seeded(objective, x).total, seeded(objective, x).total)
+
+
+def test_training_lowers_the_loss(objective: nn.Module) -> None:
+    """The eight lines of `LossTerms` as a user writes them."""
+    x = torch.rand(64, *SHAPE).round()
+    reconstruction = objective(x).reconstruction.item()
+    optimizer = torch.optim.Adam(objective.parameters(), 5e-3)
+    for _ in range(60):
+        optimizer.zero_grad()
+        objective(x).total.backward()
+        optimizer.step()
+    assert objective(x).reconstruction < reconstruction

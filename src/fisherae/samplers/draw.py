@@ -1,0 +1,228 @@
+r"""`sample`: the one call that chooses, runs and checks a sampler."""
+
+import math
+import warnings
+from collections.abc import Callable, Iterable
+from typing import Any, Literal, overload
+
+import torch
+from torch import Generator, Tensor
+
+from fisherae.errors import InputError, NonFiniteError
+from fisherae.priors import FactorablePrior, Prior
+from fisherae.samplers.base import Sampler, reflect
+from fisherae.samplers.diagnostics import Diagnostics, diagnose
+from fisherae.samplers.exact import Exact, improper_dims
+from fisherae.samplers.langevin import MALA, ULA, tune
+from fisherae.samplers.svgd import SVGD, AdaGrad
+
+__all__ = ["METHODS", "sample"]
+
+_COLLAPSED = 0.8
+
+
+def _svgd(prior: Prior, step_size: float) -> SVGD:
+    return SVGD(prior, step_rule=AdaGrad(step_size))
+
+
+def _svgd_per_dim(prior: Prior, step_size: float) -> SVGD:
+    return SVGD(prior, per_dim=True, step_rule=AdaGrad(step_size))
+
+
+Build = Callable[..., Sampler[Any]]
+
+# How each sampler is built, and its options with their defaults.
+_SAMPLERS: dict[str, tuple[Build, dict[str, int | float]]] = {
+    "exact": (Exact, {}),
+    "svgd": (_svgd, {"steps": 15_000, "step_size": 1e-3}),
+    "svgd-per-dim": (_svgd_per_dim, {"steps": 15_000, "step_size": 1e-3}),
+    "ula": (ULA, {"steps": 5_000, "step_size": 0.01}),
+    "mala": (MALA, {"steps": 2_000, "step_size": 0.1}),
+}
+
+METHODS = ("auto", *_SAMPLERS, "langevin")
+
+
+@overload
+def sample(
+    prior: Prior,
+    n: int,
+    method: str = ...,
+    generator: Generator | None = ...,
+    return_diagnostics: Literal[False] = ...,
+    progress: bool = ...,
+    **options: int | float,
+) -> Tensor: ...
+
+
+@overload
+def sample(
+    prior: Prior,
+    n: int,
+    method: str = ...,
+    generator: Generator | None = ...,
+    *,
+    return_diagnostics: Literal[True],
+    progress: bool = ...,
+    **options: int | float,
+) -> tuple[Tensor, Diagnostics]: ...
+
+
+def sample(
+    prior: Prior,
+    n: int,
+    method: str = "auto",
+    generator: Generator | None = None,
+    return_diagnostics: bool = False,
+    progress: bool = False,
+    **options: int | float,
+) -> Tensor | tuple[Tensor, Diagnostics]:
+    r"""Samples of a prior, shape (n, dim), on the prior's device and of its dtype.
+
+    | method | for | options and their defaults |
+    |---|---|---|
+    | `"auto"` | exact where the prior is factorable, else MALA | |
+    | `"exact"` | factorable and proper | none |
+    | `"svgd"` | any; the paper's; too narrow in many dimensions | steps 15,000, step_size 1e-3 |
+    | `"svgd-per-dim"` | factorable; keeps the spread | steps 15,000, step_size 1e-3 |
+    | `"ula"` | any; biased by the step | steps 5,000, step_size 0.01 |
+    | `"mala"`, `"langevin"` | any | steps 2,000, step_size 0.1, tuned in the first half |
+
+    All but the exact method start from N(0, I), folded into the support, as in the paper. A
+    particle of SVGD moves at most about steps × step_size.
+
+    Arguments:
+        prior: the prior p_η(z).
+        n: number of samples (of particles, of chains).
+        method: one of `METHODS`.
+        generator: of all randomness; on the prior's device.
+        return_diagnostics: whether to return the `Diagnostics` too.
+        progress: whether to show a progress bar.
+        **options: `steps` and `step_size`, both positive.
+
+    Raises:
+        InputError: if an argument is wrong, or the prior does not suit the method.
+        NonFiniteError: if the sampler diverged.
+
+    Warns:
+        UserWarning: if the prior is improper, or the spread of SVGD is below 0.8 of the prior's.
+
+    Example:
+        >>> from fisherae.priors import FactorablePolynomial
+        >>> prior = FactorablePolynomial(dim=2, order=4)
+        >>> prior.set_eta(torch.tensor([[0.0, 1.0, 0.0, -0.25]] * 2))  # modes at ±√2
+        >>> sample(prior, 5).shape
+        torch.Size([5, 2])
+        >>> z, diagnostics = sample(prior, 5, method="mala", return_diagnostics=True, steps=100)
+        >>> diagnostics.method
+        'mala'
+    """
+    method = _resolve(method, prior)
+    build, defaults = _SAMPLERS[method]
+    _check(n, method, options, defaults)
+    chosen = defaults | options
+    steps = int(chosen.pop("steps", 1))
+    sampler = build(prior, **chosen)
+    if method != "exact":
+        _warn_if_improper(prior, method)
+    count = _progress(steps) if progress and steps > 1 else range(steps)
+    z, acceptance = _run(sampler, _start(prior, n, generator), count, generator, steps // 2)
+    if not bool(z.isfinite().all()):
+        raise NonFiniteError(
+            f"sampling with {method!r} diverged, its samples are not finite: make step_size "
+            f"smaller than {chosen.get('step_size')}, or give the prior a finite support"
+        )
+    if not (return_diagnostics or method.startswith("svgd")):
+        return z
+    diagnostics = diagnose(prior, z, method, acceptance)
+    if method.startswith("svgd"):
+        _warn_if_collapsed(diagnostics, n)
+    return (z, diagnostics) if return_diagnostics else z
+
+
+def _resolve(method: str, prior: Prior) -> str:
+    if method not in METHODS:
+        raise InputError(f"sample: unknown method {method!r}, known are {', '.join(METHODS)}")
+    factorable = isinstance(prior, FactorablePrior)
+    if method in ("exact", "svgd-per-dim") and not factorable:
+        raise InputError(
+            f"sample: {method!r} needs a factorable prior, {type(prior).__name__} is not: "
+            'use method="mala" or "svgd"'
+        )
+    if method == "auto":
+        return "exact" if factorable else "mala"
+    return "mala" if method == "langevin" else method
+
+
+def _check(
+    n: int, method: str, options: dict[str, int | float], known: dict[str, int | float]
+) -> None:
+    if n < 1:
+        raise InputError(f"sample: n must be at least 1, got {n}")
+    for name, value in options.items():
+        if name not in known:
+            raise InputError(
+                f"sample: method {method!r} has no option {name!r}, "
+                f"its options are: {', '.join(known) or 'none'}"
+            )
+        if not 0 < value < math.inf or (name == "steps" and value != int(value)):
+            kind = "integer" if name == "steps" else "number"
+            raise InputError(f"sample: {name} must be a positive {kind}, got {value}")
+
+
+def _start(prior: Prior, n: int, generator: Generator | None) -> Tensor:
+    """N(0, I), folded into the support."""
+    support = prior.support
+    z = torch.empty(n, prior.dim, dtype=support.dtype, device=support.device)
+    return reflect(z.normal_(generator=generator), support)
+
+
+def _run(
+    sampler: Sampler[Any],
+    z: Tensor,
+    count: Iterable[int],
+    generator: Generator | None,
+    warm_up: int,
+) -> tuple[Tensor, float | None]:
+    """The last positions; for MALA, tuned in the warm-up, also the acceptance rate after it."""
+    state = sampler.init(z)
+    rates = []
+    for t in count:
+        state = sampler.step(state, generator)
+        if isinstance(sampler, MALA):
+            if t < warm_up:
+                sampler = tune(sampler, state, t)
+            else:
+                rates.append(state.acceptance.mean())
+    return state.position, torch.stack(rates).mean().item() if rates else None
+
+
+def _progress(steps: int) -> Iterable[int]:
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    hidden = not console.is_terminal
+    return track(range(steps), "sampling the prior", console=console, disable=hidden)
+
+
+def _warn_if_improper(prior: Prior, method: str) -> None:
+    dims = improper_dims(prior)
+    if dims:
+        warnings.warn(
+            f"sample: the prior is improper in dimensions {dims}, so what {method!r} returns "
+            "depends on its start and number of steps: confine it to the range of its latents "
+            "with prior.confine(latents), or fit it with prior.fit(latents)",
+            stacklevel=3,
+        )
+
+
+def _warn_if_collapsed(diagnostics: Diagnostics, n: int) -> None:
+    ratio = diagnostics.spread_ratio
+    if n > 1 and ratio is not None and float(ratio.mean()) < _COLLAPSED:
+        warnings.warn(
+            f"sample: the spread of {diagnostics.method!r} is {float(ratio.mean()):.2f} of the "
+            'prior\'s (it has collapsed, or not yet converged): use method="exact", or '
+            'method="svgd-per-dim" with enough steps',
+            stacklevel=3,
+        )

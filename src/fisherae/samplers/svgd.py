@@ -1,0 +1,165 @@
+r"""Stein variational gradient descent, jointly or one dimension at a time."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float
+from torch import Generator, Tensor
+
+from fisherae.priors import Prior
+from fisherae.samplers.base import reflect
+
+__all__ = ["SVGD", "AdaGrad", "SVGDState", "median_bandwidth", "rbf"]
+
+Kernel = Callable[[Tensor], tuple[Tensor, Tensor]]
+Bandwidth = Callable[[Tensor], Tensor]
+StepRule = Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor]]
+
+_TILE = 2**22  # kernel entries held at once
+_MEDIAN_OF = 1024  # particles that are enough for the median distance
+
+
+def rbf(r: Tensor) -> tuple[Tensor, Tensor]:
+    r"""The kernel k(r) = exp(−r) of r = ‖z − z′‖² / h, and its derivative k′(r).
+
+    Any radial kernel may stand in its place.
+
+    Example:
+        >>> rbf(torch.tensor(0.0))
+        (tensor(1.), tensor(-1.))
+    """
+    k = torch.exp(-r)
+    return k, -k
+
+
+def median_bandwidth(z: Float[Tensor, "groups n features"]) -> Float[Tensor, "groups 1 1"]:
+    r"""h = med ‖z_i − z_j‖² / log(n + 1) over all pairs, so that Σ_j k(z_i, z_j) ≈ 1.
+
+    Of more than 1024 particles, evenly spaced ones are taken for the median.
+
+    Example:
+        >>> z = torch.tensor([[[0.0], [1.0], [3.0]]])  # squared distances 0 0 0 1 1 4 4 9 9
+        >>> median_bandwidth(z) * math.log(4)
+        tensor([[[1.]]])
+    """
+    n = z.shape[1]
+    some = z[:, :: math.ceil(n / _MEDIAN_OF)]
+    median = _squared_distances(some, some).flatten(1).median(-1).values
+    floor = torch.finfo(z.dtype).eps ** 2  # coinciding particles
+    return (median / math.log(n + 1)).clamp_min(floor)[:, None, None]
+
+
+@dataclass(frozen=True)
+class AdaGrad:
+    r"""The step rule of the authors' code: ε φ / (δ + √G) with G ← α G + (1 − α) φ².
+
+    Arguments:
+        step_size: ε, the most that a coordinate moves in a step once G has settled.
+        momentum: α, in [0, 1).
+        fudge: δ > 0.
+
+    References:
+        https://github.com/dilinwang820/Stein-Variational-Gradient-Descent
+
+    Example:
+        >>> increment, memory = AdaGrad(step_size=0.1)(torch.tensor([4.0]), None)
+        >>> increment, memory
+        (tensor([0.1000]), tensor([16.]))
+    """
+
+    step_size: float = 1e-3
+    momentum: float = 0.9
+    fudge: float = 1e-6
+
+    def __call__(self, direction: Tensor, memory: Tensor | None) -> tuple[Tensor, Tensor]:
+        square = direction.square()
+        memory = square if memory is None else torch.lerp(square, memory, self.momentum)
+        return self.step_size * direction / (self.fudge + memory.sqrt()), memory
+
+
+@dataclass(frozen=True)
+class SVGDState:
+    """The particles, shape (n, dim), and what the step rule remembers."""
+
+    position: Tensor
+    memory: Tensor | None
+
+
+@dataclass(frozen=True)
+class SVGD:
+    r"""Moves particles along the kernelised Stein direction
+
+        φ(z_i) = 1/n Σ_j [k(z_j, z_i) ∇_{z_j} log p(z_j) + ∇_{z_j} k(z_j, z_i)].
+
+    **The spread of the particles is too small in many dimensions**: for N(0, I) and 100 particles
+    the standard deviation is 0.98 at d = 1, 0.72 at d = 8 and 0.27 at d = 64. With `per_dim` each
+    coordinate has a kernel of its own, which cures it; right for factorable priors only, since the
+    coordinates then do not see each other. Particles reflect at the ends of the support.
+
+    Arguments:
+        prior: any prior, proper or not.
+        per_dim: one kernel per coordinate instead of one for all.
+        kernel: radial kernel, r ↦ (k(r), k′(r)) of r = ‖z − z′‖² / h.
+        bandwidth: h of the particles (groups, n, features); one group, or one per coordinate.
+        step_rule: (φ, memory) ↦ (increment, memory).
+
+    References:
+        Liu and Wang (2016), Stein Variational Gradient Descent: A General Purpose Bayesian
+        Inference Algorithm, https://arxiv.org/abs/1608.04471
+        Zhuo et al. (2018), Message Passing Stein Variational Gradient Descent (the collapse, and
+        kernels of single coordinates), https://arxiv.org/abs/1711.04425
+
+    Example:
+        >>> from fisherae.priors import StandardNormal
+        >>> sampler = SVGD(StandardNormal(1), step_rule=AdaGrad(step_size=0.05))
+        >>> state = sampler.init(torch.linspace(4.0, 6.0, 50)[:, None])
+        >>> for _ in range(300):
+        ...     state = sampler.step(state)
+        >>> bool(state.position.mean().abs() < 0.1), bool((state.position.std() - 1).abs() < 0.1)
+        (True, True)
+    """
+
+    prior: Prior
+    per_dim: bool = False
+    kernel: Kernel = rbf
+    bandwidth: Bandwidth = median_bandwidth
+    step_rule: StepRule = field(default_factory=AdaGrad)
+
+    def init(self, position: Float[Tensor, "n dim"]) -> SVGDState:
+        return SVGDState(position, None)
+
+    @torch.no_grad()
+    def step(self, state: SVGDState, generator: Generator | None = None) -> SVGDState:
+        """One deterministic step: the randomness is in the start."""
+        increment, memory = self.step_rule(self.direction(state.position), state.memory)
+        return SVGDState(reflect(state.position + increment, self.prior.support), memory)
+
+    @torch.no_grad()
+    def direction(self, z: Float[Tensor, "n dim"]) -> Float[Tensor, "n dim"]:
+        r"""φ(z_i) of every particle."""
+        particles, scores = self._group(z), self._group(self.prior.score(z))
+        bandwidth = self.bandwidth(particles)
+        rows = max(1, _TILE // (len(particles) * len(z)))
+        tiles = [
+            self._attraction_and_repulsion(tile, particles, scores, bandwidth)
+            for tile in torch.split(particles, rows, dim=1)
+        ]
+        phi = torch.cat(tiles, dim=1) / len(z)
+        return phi[..., 0].mT if self.per_dim else phi[0]
+
+    def _group(self, z: Tensor) -> Float[Tensor, "groups n features"]:
+        return z.mT[..., None] if self.per_dim else z[None]
+
+    def _attraction_and_repulsion(self, at: Tensor, z: Tensor, score: Tensor, h: Tensor) -> Tensor:
+        r"""Σ_j [k s(z_j) + ∇_{z_j} k] with ∇_{z_j} k = k′ · 2 (z_j − at) / h."""
+        k, slope = self.kernel(_squared_distances(at, z) / h)
+        return k @ score + (slope @ z - slope.sum(-1, keepdim=True) * at) * (2 / h)
+
+
+def _squared_distances(x: Tensor, y: Tensor) -> Tensor:
+    if x.shape[-1] == 1:  # many times faster than cdist
+        return (x - y.mT).square()
+    # The matrix-multiplication form cancels for close particles far from the origin.
+    return torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist").square()

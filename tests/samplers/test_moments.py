@@ -1,0 +1,184 @@
+"""The exact sampler and MALA against moments by quadrature, computed from the polynomial itself."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.integrate import quad
+from torch import Tensor
+
+from fisherae.priors import FactorablePolynomial, FactorablePrior, StandardNormal
+from fisherae.samplers import MALA, Exact, tune
+
+LINE = (-math.inf, math.inf)
+MEMBERS = {  # η of eq. (13) and the support
+    "K=2": ([4.0, -2.0], LINE),  # N(1, 1/4)
+    "K=4 bimodal": ([0.3, 1.0, 0.0, -0.25], LINE),
+    "K=5 interval": ([0.2, -0.3, 0.1, -0.05, 0.02], (-2.5, 3.0)),
+    "K=6 trimodal": ([0.1, -1.5, 0.0, 1.0, 0.0, -0.15], LINE),
+    "K=2 half-line": ([1.0, -0.5], (0.5, math.inf)),
+}
+
+
+def prior_of(members: list[tuple[list[float], tuple[float, float]]]) -> FactorablePolynomial:
+    order = max(len(eta) for eta, _ in members)
+    prior = FactorablePolynomial(len(members), order, support=[support for _, support in members])
+    rows = [eta + [0.0] * (order - len(eta)) for eta, _ in members]
+    prior.set_eta(torch.tensor(rows))
+    return prior
+
+
+def quadrature(log_density, breaks: list[float]) -> list[float]:
+    """Mean, standard deviation, skewness and kurtosis of exp(log_density)."""
+    cells = list(itertools.pairwise(breaks))
+    peak = max(log_density(z) for a, b in cells for z in np.linspace(a, b, 201))
+
+    def integral(f) -> float:
+        def density(z):
+            return f(z) * math.exp(log_density(z) - peak)
+
+        return sum(quad(density, a, b, epsabs=1e-9, epsrel=1e-9, limit=200)[0] for a, b in cells)
+
+    total = integral(lambda z: 1.0)
+    mean = integral(lambda z: z) / total
+    std = math.sqrt(integral(lambda z: (z - mean) ** 2) / total)
+    skewness = integral(lambda z: ((z - mean) / std) ** 3) / total
+    kurtosis = integral(lambda z: ((z - mean) / std) ** 4) / total
+    return [mean, std, skewness, kurtosis]
+
+
+def truth(eta: list[float], support: tuple[float, float]) -> list[float]:
+    lower, upper = max(support[0], -12.0), min(support[1], 12.0)
+    polynomial = np.polynomial.Polynomial([0.0, *eta])
+    return quadrature(polynomial, list(np.linspace(lower, upper, 13)))
+
+
+def moments(z: Tensor) -> np.ndarray:
+    """As `quadrature`, of samples (n, dim); shape (dim, 4)."""
+    z = z.double()
+    mean, std = z.mean(0), z.std(0)
+    u = (z - mean) / std
+    return torch.stack([mean, std, u.pow(3).mean(0), u.pow(4).mean(0)], dim=-1).numpy()
+
+
+def midpoint_samples(prior: FactorablePrior, n: int = 400_000) -> Tensor:
+    """F⁻¹ on an even grid of u: the sampler without the noise."""
+    u = (torch.arange(n, dtype=torch.float64) + 0.5) / n
+    return Exact(prior).quantile(u[:, None].expand(n, prior.dim))
+
+
+def test_exact_moments() -> None:
+    prior = prior_of(list(MEMBERS.values()))
+    generator = torch.Generator().manual_seed(0)
+    sampler = Exact(prior)
+    z = sampler.step(sampler.init(torch.zeros(400_000, prior.dim)), generator).position
+    expected = [truth(*member) for member in MEMBERS.values()]
+    np.testing.assert_allclose(moments(z), expected, rtol=0.01, atol=0.01)
+
+
+def test_exact_quantiles_have_the_moments_of_the_prior() -> None:
+    prior = prior_of(list(MEMBERS.values()))
+    expected = np.array([truth(*member) for member in MEMBERS.values()])
+    np.testing.assert_allclose(moments(midpoint_samples(prior)), expected, rtol=1e-3, atol=1e-3)
+    sampler = Exact(prior)
+    np.testing.assert_allclose(sampler.mean, expected[:, 0], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(sampler.std, expected[:, 1], rtol=1e-4)
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1e-2, 1.0, 1e2, 1e4])
+@pytest.mark.parametrize("location", [0.0, -1000.0])
+def test_exact_finds_a_gaussian_of_any_scale(location: float, scale: float) -> None:
+    prior = FactorablePolynomial(1, 2).double()
+    prior.location.fill_(location)
+    prior.scale.fill_(scale)
+    z = (midpoint_samples(prior) - location) / scale
+    np.testing.assert_allclose(moments(z), [[0.0, 1.0, 0.0, 3.0]], atol=2e-3)
+
+
+@pytest.mark.parametrize("scale", [0.01, 0.1, 1.0, 10.0])
+def test_exact_finds_both_modes_at_30(scale: float) -> None:
+    """log p = −(z² − 30²)² / (8 · 30² scale²): standard deviation `scale` about each mode."""
+    rate = 1 / (8 * 30**2 * scale**2)
+    prior = FactorablePolynomial(1, 4).double()
+    prior.set_eta(torch.tensor([[0.0, 2 * 900 * rate, 0.0, -rate]], dtype=torch.float64))
+    reach = min(12 * scale, 28.0)
+    breaks = np.unique([m + reach * k for m in (-30, 30) for k in (-1, -0.3, 0, 0.3, 1)])
+    expected = quadrature(lambda z: -rate * (z * z - 900) ** 2, [float(b) for b in breaks])
+    np.testing.assert_allclose(moments(midpoint_samples(prior)), [expected], rtol=1e-3, atol=1e-3)
+
+
+class Mixture(FactorablePrior):
+    """Two Gaussians, the same in each of two dimensions; whether it is proper is not known."""
+
+    def __init__(self, means: list[float], stds: list[float], weights: list[float]):
+        super().__init__(2)
+        values = torch.tensor([means, stds, weights], dtype=torch.float64)
+        self.means, self.stds, self.weights = values
+        self.double()
+
+    def log_density_per_dim(self, z: Tensor) -> Tensor:
+        u = (z[..., None] - self.means) / self.stds
+        return torch.logsumexp((self.weights / self.stds).log() - u.square() / 2, -1)
+
+
+@pytest.mark.parametrize(
+    ("means", "stds"),
+    [([-30.0, 30.0], [0.01, 10.0]), ([-31.7, 47.3], [1e-3, 1e-3]), ([30.0, 30.5], [0.01, 0.02])],
+    ids=["narrow and wide", "both far narrower than the first grid", "close"],
+)
+def test_exact_keeps_both_modes_of_a_mixture(means: list[float], stds: list[float]) -> None:
+    """Against the moments of a mixture in closed form."""
+    m, s, w = np.array(means), np.array(stds), np.array([0.3, 0.7])
+    mean = w @ m
+    d = m - mean
+    std = math.sqrt(w @ (s**2 + d**2))
+    skewness = w @ (d**3 + 3 * d * s**2) / std**3
+    kurtosis = w @ (d**4 + 6 * d**2 * s**2 + 3 * s**4) / std**4
+    z = midpoint_samples(Mixture(means, stds, [0.3, 0.7]))
+    np.testing.assert_allclose(moments(z), [[mean, std, skewness, kurtosis]] * 2, rtol=5e-4)
+
+
+def test_exact_on_an_interval_flat_or_all_at_one_end() -> None:
+    """The uniform density, and one proportional to exp(400 z), an exponential at the upper end."""
+    prior = prior_of([([0.0, 0.0], (-1.0, 2.0)), ([400.0, 0.0], (-1.0, 2.0))])
+    uniform = [0.5, math.sqrt(3 / 4), 0.0, 9 / 5]
+    exponential = [2 - 1 / 400, 1 / 400, -2.0, 9.0]
+    z = midpoint_samples(prior.double())
+    np.testing.assert_allclose(moments(z), [uniform, exponential], rtol=2e-3, atol=1e-6)
+
+
+def test_exact_stays_on_the_support() -> None:
+    prior = prior_of(list(MEMBERS.values()))
+    ends = torch.tensor([[0.0], [1.0]]).expand(2, prior.dim)
+    z = Exact(prior).quantile(ends)
+    lower, upper = prior.support.unbind(-1)
+    assert bool(((z >= lower) & (z <= upper)).all())
+    assert bool(z.isfinite().all())
+    assert torch.equal(z[:, 2], torch.tensor([-2.5, 3.0]))
+
+
+def test_exact_quantiles_of_the_normal() -> None:
+    u = torch.linspace(1e-6, 1 - 1e-6, 1001, dtype=torch.float64)[:, None]
+    expected = torch.special.ndtri(u)
+    z = Exact(StandardNormal(1).double()).quantile(u)
+    torch.testing.assert_close(z, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_mala_moments() -> None:
+    """Many chains; after the warm-up their states are pooled every 50 steps."""
+    prior = prior_of(list(MEMBERS.values()))
+    generator = torch.Generator().manual_seed(0)
+    sampler = MALA(prior, step_size=1e-3)
+    state = sampler.init(torch.full((4_000, prior.dim), 1.0))
+    pool = []
+    for t in range(1_000):
+        state = sampler.step(state, generator)
+        if t < 500:
+            sampler = tune(sampler, state, t)
+        elif t % 50 == 0:
+            pool.append(state.position)
+    expected = [truth(*member) for member in MEMBERS.values()]
+    np.testing.assert_allclose(moments(torch.cat(pool)), expected, rtol=0.03, atol=0.03)
+    assert 0.5 < float(state.acceptance.mean()) < 0.65

@@ -73,7 +73,8 @@ class Pictures:
 
         A square of side ``crop`` is cut from the centre, then resized to ``size`` with Pillow's
         bicubic filter, which is antialiased. Without a crop the largest square is resized, so that
-        nothing is distorted. Orientation marks of cameras are obeyed, transparency is
+        nothing is distorted. A picture that is ``size`` already, cut by someone before, stays as it
+        is. Orientation marks of cameras are obeyed, transparency is
         dropped.
 
         Raises:
@@ -98,7 +99,7 @@ def _pixels(
     image = _open(picture)
     grey = channels == 1 or (channels is None and image.mode in ("1", "L", "LA"))
     image = image.convert("L" if grey else "RGB")
-    if crop is not None:
+    if crop is not None and image.size != (size, size):
         if crop > min(image.size):
             raise InputError(
                 f"{picture.where} is {image.width}x{image.height}, smaller than crop {crop}: "

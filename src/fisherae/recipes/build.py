@@ -1,0 +1,112 @@
+"""From a recipe to the objects that it names."""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from fisherae.autoencoder import Autoencoder
+from fisherae.data import sources
+from fisherae.data.images import ImageDataset
+from fisherae.distributions import BernoulliLikelihood, GaussianLikelihood
+from fisherae.errors import InputError
+from fisherae.networks import celeba, mlp, mnist, small
+from fisherae.objectives import ElboObjective, FisherObjective, WaeGanObjective
+from fisherae.priors import FactorablePolynomial, Prior, StandardNormal
+from fisherae.recipes.config import FisherRecipe, ModelConfig, Recipe, VaeRecipe, WaeGanRecipe
+
+__all__ = ["build_objective", "build_optimizer", "load_data"]
+
+# Networks for images of one shape only; the others are built for the shape of the data.
+SHAPES = {"mnist": (1, 28, 28), "celeba": (3, 64, 64)}
+
+
+def load_data(recipe: Recipe, split: str, progress: bool = False) -> ImageDataset:
+    """The images of a recipe, cut as it says; `limit` holds for the training images only."""
+    data = recipe.data
+    return sources.load(
+        data.data,
+        split,
+        size=data.size,
+        channels=data.channels,
+        crop=data.crop,
+        limit=data.limit if split == "train" else None,
+        seed=recipe.training.seed,
+        progress=progress,
+    )
+
+
+def build_objective(recipe: Recipe, shape: tuple[int, ...]) -> nn.Module:
+    """The objective of a recipe with its model inside, for images of a shape (C, H, W).
+
+    Raises:
+        InputError: if the networks cannot take images of that shape.
+    """
+    dim = recipe.model.dim
+    if isinstance(recipe, FisherRecipe):
+        fisher = recipe.objective
+        model = _autoencoder(
+            recipe.model,
+            shape,
+            FactorablePolynomial(dim, fisher.order),
+            GaussianLikelihood(fisher.variance, fisher.learn_variance),
+        )
+        return FisherObjective(model, fisher.samples, fisher.score_fraction, fisher.variant)
+    if isinstance(recipe, VaeRecipe):
+        elbo = recipe.objective
+        likelihood = (
+            GaussianLikelihood(elbo.variance, elbo.learn_variance)
+            if elbo.likelihood == "gaussian"
+            else BernoulliLikelihood()
+        )
+        vae = _autoencoder(recipe.model, shape, StandardNormal(dim), likelihood)
+        return ElboObjective(vae, elbo.samples)
+    assert isinstance(recipe, WaeGanRecipe)
+    wae = _autoencoder(
+        recipe.model, shape, StandardNormal(dim), GaussianLikelihood(), posterior="delta"
+    )
+    return WaeGanObjective(wae, mlp.discriminator(dim), recipe.objective.weight)
+
+
+def build_optimizer(objective: nn.Module, recipe: Recipe) -> torch.optim.Adam:
+    """Adam as the recipe says; WAE-GAN's adversary is a parameter group of its own."""
+    training = recipe.training
+    groups: list[dict[str, Any]] = [{"params": list(objective.parameters())}]
+    if isinstance(recipe, WaeGanRecipe):
+        assert isinstance(objective, WaeGanObjective)
+        groups = [
+            {"params": list(objective.model.parameters())},
+            {
+                "params": list(objective.discriminator.parameters()),
+                "lr": recipe.objective.adversary_learning_rate,
+            },
+        ]
+    return torch.optim.Adam(groups, lr=training.learning_rate, betas=training.betas)
+
+
+def _autoencoder(
+    config: ModelConfig,
+    shape: tuple[int, ...],
+    prior: Prior,
+    likelihood: nn.Module,
+    posterior: Any = "gaussian",
+) -> Autoencoder:
+    outputs_per_dim = 1 if posterior == "delta" else 2
+    encoder = {
+        "normalization": config.encoder_normalization,
+        "activation": config.encoder_activation,
+        "outputs_per_dim": outputs_per_dim,
+    }
+    expected = SHAPES.get(config.network, shape)
+    if shape != expected:
+        raise InputError(
+            f"network '{config.network}' takes images of shape {expected}, the data has "
+            f"{tuple(shape)}: choose another --network (small, mlp), or --size and --channels"
+        )
+    if config.network in SHAPES:
+        table = mnist if config.network == "mnist" else celeba
+        networks = table.encoder(config.dim, **encoder), table.decoder(config.dim)
+    else:
+        free: Any = small if config.network == "small" else mlp
+        networks = free.encoder(shape, config.dim, **encoder), free.decoder(shape, config.dim)
+    return Autoencoder(*networks, prior, likelihood, posterior)

@@ -1,0 +1,194 @@
+"""The typed configuration of an experiment; the docstring of a field is its `--help`."""
+
+import dataclasses
+import typing
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+from fisherae.data.config import DataConfig
+from fisherae.errors import InputError
+from fisherae.training.config import TrainingConfig
+
+__all__ = [
+    "ElboConfig",
+    "FisherConfig",
+    "FisherRecipe",
+    "ModelConfig",
+    "Recipe",
+    "VaeRecipe",
+    "WaeGanConfig",
+    "WaeGanRecipe",
+    "from_dict",
+    "to_dict",
+]
+
+Normalization = Literal["none", "batch", "group"]
+Activation = Literal["relu", "leaky_relu", "elu", "silu", "gelu", "softplus", "tanh"]
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The networks. Encoder and decoder are the same for all three families of models."""
+
+    network: Literal["mnist", "celeba", "small", "mlp"] = "mnist"
+    """mnist: Tables 2 and 3 (1x28x28); celeba: Tables 4 and 5 (3x64x64, pixels in [-1, 1]);
+    small: two convolutions, for sides divisible by 4; mlp: fully connected, for any size."""
+
+    dim: int = 8
+    """d, the number of latent dimensions."""
+
+    encoder_normalization: Normalization = "none"
+    """Normalisation in the encoder. Batch normalisation couples the images of a batch in
+    the stability term, and any normalisation rescales with the noise at test time."""
+
+    encoder_activation: Activation = "silu"
+    """Activation in the encoder. The stability term differentiates the encoder twice: a
+    piecewise linear activation hides part of the network from it."""
+
+    @property
+    def value_range(self) -> tuple[float, float]:
+        """The range of pixels that the decoder can draw."""
+        return (-1.0, 1.0) if self.network == "celeba" else (0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class FisherConfig:
+    """The Fisher objective, eq. (10), its prior, eq. (13), and its Gaussian decoder."""
+
+    order: int = 4
+    """K, the order of the polynomial prior: 2 is a Gaussian prior; odd orders (the paper's 5) are
+    never a density on the whole line."""
+
+    variance: float = 0.1
+    """s², the decoder's variance in squared pixel units, fixed or where learning starts."""
+
+    learn_variance: bool = True
+    """Learn s²: the Hyvärinen score is proper in it."""
+
+    samples: int = 1
+    """L, Monte Carlo samples per image."""
+
+    score_fraction: float = 0.25
+    """Share of each batch on which the posterior and stability terms are estimated. 1 is the
+    paper's, at about two VAE steps; a quarter costs about 1.25."""
+
+    variant: Literal["exact", "reference"] = "exact"
+    """exact: eq. (10); reference: what the authors' published code computes."""
+
+
+@dataclass(frozen=True)
+class ElboConfig:
+    """The evidence lower bound, eq. (2)."""
+
+    likelihood: Literal["bernoulli", "gaussian"] = "bernoulli"
+    """The decoder's distribution; bernoulli needs pixels in [0, 1]."""
+
+    variance: float = 0.1
+    """s², the variance of a Gaussian decoder, fixed or where learning starts."""
+
+    learn_variance: bool = True
+    """Learn s² of a Gaussian decoder."""
+
+    samples: int = 1
+    """L, Monte Carlo samples per image."""
+
+
+@dataclass(frozen=True)
+class WaeGanConfig:
+    """WAE-GAN as Tolstikhin et al. (2018) train it."""
+
+    weight: float = 10.0
+    """λ, the weight of the adversarial penalty."""
+
+    adversary_learning_rate: float = 5e-4
+    """Adam's learning rate of the adversary."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything a training run is made of; a subclass per family adds its `objective`."""
+
+    family: ClassVar[str]
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+
+
+@dataclass(frozen=True)
+class FisherRecipe(Recipe):
+    """A Fisher auto-encoder."""
+
+    family: ClassVar[str] = "fisher"
+
+    objective: FisherConfig = field(default_factory=FisherConfig)
+
+
+@dataclass(frozen=True)
+class VaeRecipe(Recipe):
+    """A variational auto-encoder."""
+
+    family: ClassVar[str] = "vae"
+
+    objective: ElboConfig = field(default_factory=ElboConfig)
+
+
+@dataclass(frozen=True)
+class WaeGanRecipe(Recipe):
+    """A Wasserstein auto-encoder with a GAN penalty."""
+
+    family: ClassVar[str] = "wae-gan"
+
+    objective: WaeGanConfig = field(default_factory=WaeGanConfig)
+
+
+FAMILIES: dict[str, type[Recipe]] = {
+    recipe.family: recipe for recipe in (FisherRecipe, VaeRecipe, WaeGanRecipe)
+}
+
+
+def to_dict(recipe: Recipe) -> dict[str, Any]:
+    """A recipe as plain data, the inverse of `from_dict`."""
+    return {"family": recipe.family, **dataclasses.asdict(recipe)}
+
+
+def from_dict(config: dict[str, Any]) -> Recipe:
+    """A recipe from plain data, as a run's `config.json` holds it.
+
+    Raises:
+        InputError: if the family or a field is unknown, or a value out of range.
+
+    Example:
+        >>> recipe = FisherRecipe(model=ModelConfig(dim=3))
+        >>> from_dict(to_dict(recipe)) == recipe
+        True
+    """
+    fields = dict(config)
+    family = fields.pop("family", None)
+    if family not in FAMILIES:
+        raise InputError(f"unknown family {family!r}; known: {', '.join(FAMILIES)}")
+    recipe = _build(FAMILIES[family], fields, "")
+    assert isinstance(recipe, Recipe)
+    return recipe
+
+
+def _build(cls: Any, values: Any, where: str) -> Any:
+    """The dataclass `cls` from a dict, nested ones included; JSON's lists become tuples."""
+    if not isinstance(values, dict):
+        raise InputError(f"configuration: {where[:-1]} must be an object, got {values!r}")
+    types = typing.get_type_hints(cls)
+    known = {f.name for f in dataclasses.fields(cls)}
+    for name in values.keys() - known:
+        raise InputError(f"configuration: unknown field {where}{name}; known: {sorted(known)}")
+    return cls(
+        **{
+            name: _build(types[name], value, f"{where}{name}.")
+            if dataclasses.is_dataclass(types[name])
+            else _tuples(value)
+            for name, value in values.items()
+        }
+    )
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value

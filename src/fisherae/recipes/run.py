@@ -1,0 +1,138 @@
+"""From a recipe to a run: data, training, and the trained model in its directory."""
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from fisherae.autoencoder import Autoencoder, evaluating, load
+from fisherae.data.images import Batches, ImageDataset, to_float
+from fisherae.errors import InputError
+from fisherae.files import write_atomically
+from fisherae.priors import FactorablePolynomial
+from fisherae.recipes.build import build_objective, build_optimizer, load_data
+from fisherae.recipes.config import Recipe, from_dict, to_dict
+from fisherae.training.device import start_accelerator
+from fisherae.training.loop import train
+from fisherae.training.run import RunDirectory
+
+__all__ = ["latents_of", "load_run", "train_recipe"]
+
+MODEL, LATENTS = "model", "latents.safetensors"
+VALIDATION_IMAGES = 1_000
+AGGREGATED_IMAGES = 10_000
+
+
+def train_recipe(
+    recipe: Recipe, out: Path | str, resume: bool = False, progress: bool = True
+) -> Autoencoder:
+    """Trains what a recipe says and leaves everything in the run directory `out`.
+
+    Beside what `fisherae.training` writes there are `model/` (for `fisherae.load`) and
+    `latents.safetensors`, samples of the aggregated posterior, for refitting the prior. Improper
+    dimensions of a polynomial prior are confined to the range of these latents.
+
+    Raises:
+        InputError: if `out` exists and `resume` is off, or the data or a value is not usable.
+        NonFiniteError: if training diverges.
+    """
+    if not resume:
+        RunDirectory.require_new(out)
+    data = load_data(recipe, "train", progress)
+    accelerator = start_accelerator(recipe.training.device)
+    torch.manual_seed(recipe.training.seed)
+    objective = build_objective(recipe, data.shape).to(accelerator.device)
+    run = RunDirectory.open(out) if resume else RunDirectory.create(out, to_dict(recipe))
+    batches = Batches(
+        data.images,
+        recipe.training.batch_size,
+        recipe.model.value_range,
+        recipe.training.seed,
+        accelerator.device,
+        accelerator.process_index,
+        accelerator.num_processes,
+    )
+    model = objective.model
+    assert isinstance(model, Autoencoder)
+    train(
+        objective,
+        build_optimizer(objective, recipe),
+        batches,
+        recipe.training,
+        run,
+        resume=resume,
+        progress=progress,
+        validate=_validation(model, recipe, accelerator.device),
+    )
+    if accelerator.is_main_process:
+        _finish(model, data, recipe, run)
+    return model.eval()
+
+
+def load_run(path: Path | str) -> tuple[Autoencoder, Recipe]:
+    """The trained model of a run directory, and its recipe.
+
+    Raises:
+        InputError: if there is no run, or its training has not finished.
+    """
+    run = RunDirectory.open(path)
+    recipe = from_dict(run.config)
+    if not (run.path / MODEL).is_dir():
+        raise InputError(f"{path} has no trained model yet: finish its training with --resume")
+    return load(run.path / MODEL), recipe
+
+
+def latents_of(path: Path | str) -> Tensor:
+    """Samples of the aggregated posterior that a run kept, shape (n, dim).
+
+    Raises:
+        InputError: if the run has none.
+    """
+    file = Path(path) / LATENTS
+    if not file.is_file():
+        raise InputError(f"{file}: no such file; finish the run's training with --resume")
+    return safetensors.torch.load_file(file)["z"]
+
+
+def _validation(
+    model: Autoencoder, recipe: Recipe, device: torch.device
+) -> Callable[[], dict[str, float]] | None:
+    """Mean squared error per pixel on held-out images, clean."""
+    try:
+        held_out = load_data(recipe, "test")
+    except InputError as error:
+        warnings.warn(f"training without validation: {error}", stacklevel=2)
+        return None
+    x = to_float(held_out.images[:VALIDATION_IMAGES], recipe.model.value_range).to(device)
+
+    @torch.no_grad()
+    def validate() -> dict[str, float]:
+        with evaluating(model):
+            reconstructed = torch.cat([model.reconstruct(part) for part in torch.split(x, 512)])
+        return {"mse": (reconstructed - x).square().mean().item()}
+
+    return validate
+
+
+def _finish(model: Autoencoder, data: ImageDataset, recipe: Recipe, run: RunDirectory) -> None:
+    z = aggregated_posterior(model, data, recipe)
+    if isinstance(model.prior, FactorablePolynomial):
+        model.prior.confine(z)
+    write_atomically(run.path / LATENTS, safetensors.torch.save({"z": z.cpu()}))
+    model.save(run.path / MODEL)
+
+
+@torch.no_grad()
+def aggregated_posterior(model: Autoencoder, data: ImageDataset, recipe: Recipe) -> Tensor:
+    """One sample of q(z|x) for each of up to 10,000 training images, shape (n, dim)."""
+    device = next(model.parameters()).device
+    images = data.images[:AGGREGATED_IMAGES]
+    with evaluating(model):
+        parts = [
+            model.encode(to_float(part, recipe.model.value_range).to(device)).rsample()
+            for part in torch.split(images, 512)
+        ]
+    return torch.cat(parts)

@@ -28,13 +28,13 @@ demo: setup
 	$(BIN)/fisherae demo
 
 lint: setup
-	$(BIN)/ruff format --check src tests
-	$(BIN)/ruff check src tests
+	$(BIN)/ruff format --check src tests results
+	$(BIN)/ruff check src tests results
 	$(BIN)/mypy
 
 format: setup
-	$(BIN)/ruff format src tests
-	$(BIN)/ruff check --fix src tests
+	$(BIN)/ruff format src tests results
+	$(BIN)/ruff check --fix src tests results
 
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto

@@ -30,7 +30,7 @@ def encoder(
     - They print one FC(8192, 64), but a Gaussian posterior has two heads, mean and log variance:
       they are the two halves of one **FC(8192, 2·dim)**.
 
-    Args:
+    Arguments:
         dim: The number of latents :math:`d`.
         outputs_per_dim: 2 for a Gaussian posterior (mean, log variance), 1 for a deterministic one.
         normalization: A name of :func:`~fisherae.networks.layers.normalization`.
@@ -75,7 +75,7 @@ def decoder(dim: int = 64, normalization: str = "batch", activation: str = "relu
     doublings reach only 32: the **first interpolation goes to 4x4**, the others double, and the
     maps have sides 1, 4, 8, 16, 32, 64.
 
-    Args:
+    Arguments:
         dim: The number of latents :math:`d`.
         normalization: A name of :func:`~fisherae.networks.layers.normalization`.
         activation: A name of :func:`~fisherae.networks.layers.activation`.
@@ -120,7 +120,7 @@ def discriminator(dim: int = 64) -> Network:
 
     The table prints the input size of MNIST, 8; the latents of CelebA are 64.
 
-    Args:
+    Arguments:
         dim: The number of latents :math:`d`.
 
     Raises:

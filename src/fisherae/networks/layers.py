@@ -33,7 +33,7 @@ OUTPUTS: dict[str, Callable[[], nn.Module]] = {
 class InputSize(nn.Module):
     r"""The first line of the paper's tables: lets through what has the right shape.
 
-    Args:
+    Arguments:
         size: The shape of one input, without the batch dimension.
 
     Raises:
@@ -109,7 +109,7 @@ def output(name: str) -> Callable[[], nn.Module]:
 def normalization(name: str, spatial: bool = True) -> Callable[[int], nn.Module]:
     """The normalisation of that name (``none``, ``batch``, ``group``), a function of the channels.
 
-    Args:
+    Arguments:
         name: ``batch`` couples the images of a batch while it trains; ``group`` acts on each
             image alone (groups of 16 channels as in [Wu2018]_, or one group where 16 does not
             divide the channels).

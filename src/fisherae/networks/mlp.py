@@ -23,7 +23,7 @@ def encoder(
 ) -> Network:
     """Fully connected encoder, (batch, *shape) -> (batch, outputs_per_dim * dim).
 
-    Args:
+    Arguments:
         shape: The shape of one input: (channels, height, width) or (features,).
         dim: The number of latents :math:`d`.
         outputs_per_dim: 2 for a Gaussian posterior (mean, log variance), 1 for a deterministic one.
@@ -58,7 +58,7 @@ def decoder(
 ) -> Network:
     """Fully connected decoder, (batch, dim) -> (batch, *shape).
 
-    Args:
+    Arguments:
         shape: The shape of one output: (channels, height, width) or (features,).
         dim: The number of latents :math:`d`.
         hidden: The widths of the hidden layers; empty for a linear decoder.
@@ -89,7 +89,7 @@ def discriminator(dim: int, hidden: Sequence[int] = (256,)) -> Network:
 
     Without the sigmoid, because cross-entropy on logits does not saturate.
 
-    Args:
+    Arguments:
         dim: The number of latents :math:`d`.
         hidden: The widths of the hidden layers, each followed by a ReLU.
 

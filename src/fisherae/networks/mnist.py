@@ -26,7 +26,7 @@ def encoder(
     Table 3, which prints stride 1 where Table 2 prints stride 2 in the last convolution: a
     kernel of side 3 has one position on a 3x3 map, so both are the same function.
 
-    Args:
+    Arguments:
         dim: The number of latents :math:`d`.
         outputs_per_dim: 2 for a Gaussian posterior (mean, log variance), 1 for a deterministic one.
         normalization: A name of :func:`~fisherae.networks.layers.normalization`.
@@ -65,7 +65,7 @@ def decoder(dim: int = 8, normalization: str = "batch", activation: str = "relu"
 
     Its maps have sides 1, 3, 5, 11, 13, 28.
 
-    Args:
+    Arguments:
         dim: The number of latents :math:`d`.
         normalization: A name of :func:`~fisherae.networks.layers.normalization`.
         activation: A name of :func:`~fisherae.networks.layers.activation`.
@@ -103,7 +103,7 @@ def decoder(dim: int = 8, normalization: str = "batch", activation: str = "relu"
 def discriminator(dim: int = 8) -> Network:
     """Discriminator of Table 3, (batch, dim) -> **logits** (batch,), without the sigmoid.
 
-    Args:
+    Arguments:
         dim: The number of latents :math:`d`.
 
     Raises:

@@ -76,7 +76,7 @@ def register(name: str) -> Callable[[Callable[P, Network]], Callable[P, Network]
 def build(spec: Mapping[str, Any]) -> Network:
     """The network of a recipe, with fresh weights.
 
-    Args:
+    Arguments:
         spec: ``{"network": name}`` with the builder's arguments; what is left out takes its
             default. The ``spec`` of a network, before or after JSON, is such a recipe.
 

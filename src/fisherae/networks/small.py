@@ -25,7 +25,7 @@ def encoder(
 ) -> Network:
     """Two convolutions and a hidden layer, (batch, *shape) -> (batch, outputs_per_dim * dim).
 
-    Args:
+    Arguments:
         shape: The shape of one image, (channels, height, width); sides divisible by 4.
         dim: The number of latents :math:`d`.
         outputs_per_dim: 2 for a Gaussian posterior (mean, log variance), 1 for a deterministic one.
@@ -69,7 +69,7 @@ def decoder(
 ) -> Network:
     """The encoder backwards, (batch, dim) -> (batch, *shape).
 
-    Args:
+    Arguments:
         shape: The shape of one image, (channels, height, width); sides divisible by 4.
         dim: The number of latents :math:`d`.
         normalization: A name of :func:`~fisherae.networks.layers.normalization`, used between the

@@ -1,0 +1,150 @@
+"""Gathers what results/mnist.sh trained: one page of tables, one figure, the data behind both.
+
+python results/collect.py RUNS STEM      writes STEM.md, STEM.csv, STEM-*.png, STEM-*.svg
+"""
+
+import dataclasses
+import sys
+from pathlib import Path
+
+import torch
+from torch import Generator
+
+from fisherae.data.corruptions import GaussianNoise
+from fisherae.data.images import to_float
+from fisherae.evaluation import figures
+from fisherae.evaluation.robustness import RobustnessPoint, corrupt
+from fisherae.files import read_json, write_atomically
+from fisherae.recipes.build import load_data
+from fisherae.recipes.evaluate import CORRUPTIONS, refit
+from fisherae.recipes.run import latents_of, load_run
+from fisherae.training.run import RunDirectory
+
+MODELS = {
+    "fisher": "Fisher AE",
+    "vae": "VAE",
+    "vae-batch-norm": "VAE, batch norm",
+    "fisher-paper": "Fisher AE, paper preset",
+    "wae-gan": "WAE-GAN",
+}
+SHOWN_NOISE = 0.5
+
+
+def main(runs: Path, stem: Path) -> None:
+    present = {name: runs / key for key, name in MODELS.items() if (runs / key / "model").is_dir()}
+    sections = ["# MNIST at a CPU budget", *protocol(present)]
+    rows = []
+    for corruption in CORRUPTIONS:
+        results = {name: points(run, corruption) for name, run in present.items()}
+        rows += [
+            {"model": name, "corruption": corruption, **dataclasses.asdict(point)}
+            for name, own in results.items()
+            for point in own
+        ]
+        sections += tables(results, corruption)
+        for measure in ("bce", "nmi"):
+            figure = figures.error_curves(results, measure, CORRUPTIONS[corruption].label)
+            figures.save_figure(figure, Path(f"{stem}-{corruption}-{measure}"))
+        if corruption == "noise":
+            sections += ratios(results)
+    figures.write_csv(Path(f"{stem}.csv"), rows)
+    pictures(present, stem)
+    sections += [
+        f"![{what}]({stem.name}-{what}.png)"
+        for what in ("noise-bce", "noise-nmi", "mask-bce", "reconstructions", "samples")
+    ]
+    write_atomically(Path(f"{stem}.md"), "\n\n".join(sections) + "\n")
+
+
+def points(run: Path, corruption: str) -> list[RobustnessPoint]:
+    written = read_json(run / f"robustness-{corruption}.json")
+    return [RobustnessPoint(**point) for point in written["points"]]
+
+
+def protocol(present: dict[str, Path]) -> list[str]:
+    runs = {name: RunDirectory.open(path) for name, path in present.items()}
+    first = next(iter(runs.values()))
+    environment = read_json(first.path / "environment.json")
+    versions = ", ".join(f"{name} {version}" for name, version in environment["versions"].items())
+    config = first.config
+    lines = ["| model | command | seconds | images/s | learned s² |", "|---|---|---|---|---|"]
+    for name, run in runs.items():
+        last = run.metrics()[-1]
+        images = max(line.get("images", 0) for line in run.metrics())
+        command = " ".join(read_json(run.path / "environment.json")["command"][1:])
+        variance = getattr(load_run(run.path)[0].likelihood, "variance", None)
+        learned = f"{variance.item():.4f}" if run.config["family"] == "fisher" else "–"
+        speed = images / last["seconds"]
+        lines.append(
+            f"| {name} | `fisherae {command}` | {last['seconds']:.0f} | {speed:.0f} | {learned} |"
+        )
+    return [
+        "Written by `results/mnist.sh` (which see for the commands) and `results/collect.py`.",
+        f"MNIST, {config['data']['limit']:,} training images, {config['training']['epochs']} epochs,"
+        f" batch {config['training']['batch_size']}, seed {config['training']['seed']}; measured on"
+        " the 10,000 test images against the clean image, mean per pixel; latents are posterior"
+        " means, networks in eval mode, noise not clipped; NMI is that of k-means on the latents."
+        f" One seed. {versions}; {environment['platform']}, {environment['processor']},"
+        f" {environment['threads']} thread per run, two runs at a time on a shared machine, so that"
+        " seconds are an order of magnitude only.",
+        "\n".join(lines),
+    ]
+
+
+def tables(results: dict[str, list[RobustnessPoint]], corruption: str) -> list[str]:
+    first = next(iter(results.values()))
+    label = CORRUPTIONS[corruption].label
+    header = f"| {label} | " + " | ".join(f"{point.level:g}" for point in first) + " |"
+    rule = "|---" * (len(first) + 1) + "|"
+    out = [f"## {label[0].upper()}{label[1:]}"]
+    for measure, title in (("bce", "BCE, lower is better"), ("nmi", "NMI, higher is better")):
+        best = min if measure == "bce" else max
+        winners = [
+            best(getattr(own[i], measure) for own in results.values()) for i in range(len(first))
+        ]
+        body = [
+            f"| {name} | "
+            + " | ".join(
+                f"**{value:.3f}**" if value == winner else f"{value:.3f}"
+                for value, winner in zip((getattr(p, measure) for p in own), winners, strict=True)
+            )
+            + " |"
+            for name, own in results.items()
+        ]
+        out += [f"{title}:", "\n".join([header, rule, *body])]
+    return out
+
+
+def ratios(results: dict[str, list[RobustnessPoint]]) -> list[str]:
+    """How the default Fisher auto-encoder stands to the VAEs, clean and at the strongest noise."""
+    if not {"Fisher AE", "VAE", "VAE, batch norm"} <= results.keys():
+        return []
+    fisher, vae = results["Fisher AE"], results["VAE"]
+    best = min(vae[-1].bce, results["VAE, batch norm"][-1].bce)
+    cleanest = min(vae[0].bce, results["VAE, batch norm"][0].bce)
+    return [
+        f"The default Fisher AE's BCE at σ² = {fisher[-1].level:g} is"
+        f" {fisher[-1].bce / vae[-1].bce:.3f} of the same-network VAE's and"
+        f" {fisher[-1].bce / best:.3f} of the better VAE's; on clean images"
+        f" {fisher[0].bce / vae[0].bce:.3f} and {fisher[0].bce / cleanest:.3f}."
+    ]
+
+
+@torch.no_grad()
+def pictures(present: dict[str, Path], stem: Path) -> None:
+    loaded = {name: load_run(path) for name, path in present.items()}
+    recipe = next(iter(loaded.values()))[1]
+    x = to_float(load_data(recipe, "test").images[:24], recipe.model.value_range)
+    noisy = corrupt(x, GaussianNoise(SHOWN_NOISE))
+    answers = {name: model.reconstruct(noisy) for name, (model, _) in loaded.items()}
+    figure = figures.reconstructions(x, answers, noisy)
+    figures.save_figure(figure, Path(f"{stem}-reconstructions"))
+    images = {}
+    for name, (model, _) in loaded.items():
+        refit(model, latents_of(present[name]))
+        images[name] = model.sample(64, generator=Generator().manual_seed(0))
+    figures.save_figure(figures.samples(images), Path(f"{stem}-samples"))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -78,15 +78,16 @@ def protocol(present: dict[str, Path]) -> list[str]:
         lines.append(
             f"| {name} | `fisherae {command}` | {last['seconds']:.0f} | {speed:.0f} | {learned} |"
         )
+    data, training = config["data"], config["training"]
     return [
         "Written by `results/mnist.sh` (which see for the commands) and `results/collect.py`.",
-        f"MNIST, {config['data']['limit']:,} training images, {config['training']['epochs']} epochs,"
-        f" batch {config['training']['batch_size']}, seed {config['training']['seed']}; measured on"
-        " the 10,000 test images against the clean image, mean per pixel; latents are posterior"
-        " means, networks in eval mode, noise not clipped; NMI is that of k-means on the latents."
-        f" One seed. {versions}; {environment['platform']}, {environment['processor']},"
-        f" {environment['threads']} thread per run, two runs at a time on a shared machine, so that"
-        " seconds are an order of magnitude only.",
+        f"MNIST, {data['limit']:,} training images, {training['epochs']} epochs, batch "
+        f"{training['batch_size']}, one seed ({training['seed']}). Errors are those of the 10,000 "
+        "test images against the clean image, mean per pixel; latents are posterior means, "
+        "networks in eval mode, noise is not clipped; NMI is that of k-means on the latents.",
+        f"{versions}; {environment['platform']}, {environment['processor']}, "
+        f"{environment['threads']} thread per run, two runs at a time on a shared machine: seconds "
+        "are an order of magnitude only.",
         "\n".join(lines),
     ]
 

@@ -52,7 +52,7 @@ class Corruption(ABC):
     def _corrupt(
         self, x: Tensor, generator: torch.Generator | None, device: torch.device
     ) -> Tensor:
-        """Corrupts x with random numbers drawn on ``device``."""
+        """Corrupts x with random numbers drawn on `device`."""
 
 
 @dataclass(frozen=True)

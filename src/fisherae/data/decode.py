@@ -59,7 +59,7 @@ class Pictures:
         return Pictures(self.name, [self.pictures[i] for i in chosen], labels)
 
     def subset(self, n: int, seed: int) -> "Pictures":
-        """n random pictures, see :func:`fisherae.data.images.random_subset`."""
+        """n random pictures, see `fisherae.data.images.random_subset`."""
         return self.take(random_subset(len(self), n, seed).tolist())
 
     def decode(
@@ -71,15 +71,15 @@ class Pictures:
     ) -> ImageDataset:
         """Decodes all pictures.
 
-        A square of side ``crop`` is cut from the centre, then resized to ``size`` with Pillow's
+        A square of side `crop` is cut from the centre, then resized to `size` with Pillow's
         bicubic filter, which is antialiased. Without a crop the largest square is resized, so that
-        nothing is distorted. A picture that is ``size`` already, cut by someone before, stays as it
+        nothing is distorted. A picture that is `size` already, cut by someone before, stays as it
         is. Orientation marks of cameras are obeyed, transparency is
         dropped.
 
         Raises:
             InputError: a picture that is damaged, smaller than the crop, or of 16 bits per channel;
-                different sizes without ``size``, or grey beside colour without ``channels``.
+                different sizes without `size`, or grey beside colour without `channels`.
         """
         first = _pixels(self.pictures[0], size, channels, crop)
         images = np.empty((len(self), *first.shape), np.uint8)

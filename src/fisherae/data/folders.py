@@ -27,7 +27,7 @@ def is_celeba(root: Path) -> bool:
 
 
 def celeba_folder(root: Path, name: str, split: str) -> Pictures:
-    """CelebA in its official layout: ``img_align_celeba/`` and ``list_eval_partition.txt``.
+    """CelebA in its official layout: `img_align_celeba/` and `list_eval_partition.txt`.
 
     Raises:
         InputError: a damaged partition list, or listed images that are not there.

@@ -50,7 +50,7 @@ def hub_dataset(hub_name: str, name: str, split: str) -> Pictures:
 
 
 def parquet_folder(root: Path, name: str, split: str) -> Pictures:
-    """Parquet files whose names start with their split, such as ``train-00000-of-00002.parquet``.
+    """Parquet files whose names start with their split, such as `train-00000-of-00002.parquet`.
 
     A single part is divided 90/10 by the number of the row.
 
@@ -76,7 +76,7 @@ def parquet_folder(root: Path, name: str, split: str) -> Pictures:
 
 
 def table_pictures(table: pa.Table, name: str, where: str) -> Pictures:
-    """The image column of a table (structs of bytes and path), and ``label`` if it is integer.
+    """The image column of a table (structs of bytes and path), and `label` if it is integer.
 
     Raises:
         InputError: no image column, no rows, or a row without an image.

@@ -50,7 +50,7 @@ def find_idx(root: Path, stem: str, dims: int) -> Path | None:
 
 
 def read_idx(path: Path, dims: int) -> Tensor:
-    """Reads a file of unsigned bytes with ``dims`` dimensions, gzipped or not.
+    """Reads a file of unsigned bytes with `dims` dimensions, gzipped or not.
 
     Memory is taken only for what the file holds, whatever its header declares.
 

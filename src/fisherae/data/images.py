@@ -83,7 +83,7 @@ class Batches:
         seed: of the order, ≥ 0.
         device: where the batches are wanted.
         rank: of this process, in 0..world_size - 1.
-        world_size: number of processes; it divides ``batch_size``.
+        world_size: number of processes; it divides `batch_size`.
 
     Raises:
         InputError: an argument outside of what is said above, or fewer images than ranks.
@@ -122,7 +122,7 @@ class Batches:
         return max(1, len(self._images) // self.batch_size)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Tensor]:
-        """The float32 batches of an epoch from step ``start`` on, shape (share, C, H, W).
+        """The float32 batches of an epoch from step `start` on, shape (share, C, H, W).
 
         Raises:
             InputError: a negative epoch, or a start outside 0..steps_per_epoch.
@@ -147,7 +147,7 @@ class Batches:
 
 
 def to_float(images: Tensor, value_range: tuple[float, float]) -> Tensor:
-    """uint8 in 0..255 -> float32 in ``value_range``, which is (0, 1) or (-1, 1).
+    """uint8 in 0..255 -> float32 in `value_range`, which is (0, 1) or (-1, 1).
 
     Raises:
         InputError: the images are not uint8, or another range.
@@ -164,7 +164,7 @@ def to_float(images: Tensor, value_range: tuple[float, float]) -> Tensor:
 
 
 def to_uint8(images: Tensor, value_range: tuple[float, float]) -> Tensor:
-    """Floats in ``value_range`` -> uint8 in 0..255, rounded; what lies outside is clipped.
+    """Floats in `value_range` -> uint8 in 0..255, rounded; what lies outside is clipped.
 
     Raises:
         InputError: a range other than (0, 1) or (-1, 1).
@@ -179,7 +179,7 @@ def to_uint8(images: Tensor, value_range: tuple[float, float]) -> Tensor:
 
 
 def random_subset(total: int, n: int, seed: int) -> Tensor:
-    """n of ``total`` indices, ascending; at one seed, a larger n adds to those of a smaller one.
+    """n of `total` indices, ascending; at one seed, a larger n adds to those of a smaller one.
 
     Raises:
         InputError: n is not in 1..total, or the seed is negative.

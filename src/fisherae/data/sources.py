@@ -34,8 +34,8 @@ def load(
     """Loads one split of a data set into memory.
 
     Arguments:
-        data: "digits" (embedded); "mnist" or "celeba" (looked for in ``$FISHERAE_DATA/<name>``,
-            ``./data/<name>``, then on the hub); a folder of IDX files, of CelebA in its official
+        data: "digits" (embedded); "mnist" or "celeba" (looked for in `$FISHERAE_DATA/<name>`,
+            `./data/<name>`, then on the hub); a folder of IDX files, of CelebA in its official
             layout, of Parquet files or of images; or the name of a Hugging Face data set.
         split: "train", "test", or "valid" where there is one.
         size: side of the square result in pixels; images are resized, arrays (digits, IDX) are not.

@@ -21,7 +21,7 @@ def find_split(names: Collection[str], split: str, where: str) -> tuple[str, boo
     """The name under which a split is found, and whether a tenth of it has to be held out.
 
     "test" falls back to a validation split. If there is neither, the training part (or the only
-    part there is) has to be divided by :func:`held_out`.
+    part there is) has to be divided by `held_out`.
 
     Raises:
         InputError: there is no such split.

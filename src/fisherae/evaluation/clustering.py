@@ -15,7 +15,7 @@ __all__ = ["kmeans_nmi", "nmi"]
 def nmi(labels: npt.ArrayLike, clusters: npt.ArrayLike) -> float:
     r"""Normalised mutual information of two labellings, in [0, 1]; 1 is full agreement.
 
-    .. math:: \mathrm{NMI}(\Omega; C) = \frac{2 I(\Omega; C)}{H(\Omega) + H(C)}
+        NMI(Ω; C) = 2 I(Ω; C) / (H(Ω) + H(C))
 
     It does not depend on how clusters or classes are named.
 

@@ -25,7 +25,7 @@ Cell = str | float | None
 class Report:
     r"""Collects headings, text, tables, figures and commands, and writes them as one HTML file.
 
-    All text is escaped; a :class:`markupsafe.Markup` is taken as it is. The methods return the
+    All text is escaped; a `markupsafe.Markup` is taken as it is. The methods return the
     report, so that they chain. A table of contents appears from four headings on.
 
     Example:
@@ -113,7 +113,7 @@ def robustness_table(
     measure: Literal["bce", "mse", "nmi"],
     digits: int = 3,
 ) -> tuple[list[str], list[list[Cell]]]:
-    r"""Header and rows for :meth:`Report.table`: models down, levels across, the best in bold.
+    r"""Header and rows for `Report.table`: models down, levels across, the best in bold.
 
     The best is the lowest BCE or MSE, the highest NMI; models equal to all digits shown share it.
 

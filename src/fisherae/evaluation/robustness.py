@@ -29,7 +29,7 @@ class RobustnessPoint:
         nmi: of k-means on the posterior means, in [0, 1]; None without labels.
         images: how many images were measured.
         bce_std: standard deviation over the images; divided by √n, over batches of n.
-        mse_std: as ``bce_std``.
+        mse_std: as `bce_std`.
     """
 
     level: float
@@ -52,26 +52,23 @@ def robustness(
 ) -> list[RobustnessPoint]:
     r"""Reconstructs corrupted images and compares them with the clean ones, level by level.
 
-    With :math:`\tilde x = c(x)` the corrupted image and
-    :math:`\hat x = f(\mu(\tilde x))` the decoded posterior mean, D pixels per image:
+    With x̃ = c(x) the corrupted image and x̂ = f(μ(x̃)) the decoded posterior mean, D pixels:
 
-    .. math::
-        \mathrm{MSE} = \tfrac1D \|x - \hat x\|^2, \qquad
-        \mathrm{BCE} = -\tfrac1D \sum_i x_i \log \hat x_i + (1 - x_i) \log(1 - \hat x_i)
+        MSE = ‖x − x̂‖² / D,     BCE = −Σ_i [x_i log x̂_i + (1 − x_i) log(1 − x̂_i)] / D
 
     Every model sees the same corruption at the same seed, whatever the batch size.
 
     Arguments:
         model: the networks run in eval mode; their flags are restored afterwards.
-        images: clean images in ``value_range``, shape (images, channels, height, width).
-        corruption_levels: e.g. ``[GaussianNoise(v) for v in (0.0, 0.1, 0.5)]``. Not clipped.
+        images: clean images in `value_range`, shape (images, channels, height, width).
+        corruption_levels: e.g. `[GaussianNoise(v) for v in (0.0, 0.1, 0.5)]`. Not clipped.
         labels: classes, shape (images,); they are needed for the NMI only.
         value_range: (0, 1) or (-1, 1).
         seed: of the corruption and of k-means.
         batch_size: images per forward pass.
 
     Raises:
-        InputError: no images, a pixel outside ``value_range``, one label too few or many, or a
+        InputError: no images, a pixel outside `value_range`, one label too few or many, or a
             reconstruction that is not finite.
 
     References:
@@ -114,7 +111,7 @@ def corrupt(
     seed: int = 0,
     index: int = 0,
 ) -> Float[Tensor, "images channels height width"]:
-    r"""The corrupted images that :func:`robustness` shows to a model at its level ``index``.
+    r"""The corrupted images that `robustness` shows to a model at its level `index`.
 
     Example:
         >>> from fisherae.data.corruptions import GaussianNoise

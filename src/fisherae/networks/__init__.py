@@ -1,7 +1,7 @@
 """Encoders, decoders and discriminators, by the name of the data they were drawn for.
 
-Every builder returns a :class:`~fisherae.networks.registry.Network`, a plain
-:class:`torch.nn.Sequential` that carries its own recipe:
+Every builder returns a `Network`, a plain
+`torch.nn.Sequential` that carries its own recipe:
 
 Example:
     >>> encoder = mnist.encoder(dim=8)

@@ -22,7 +22,7 @@ def encoder(
 ) -> Network:
     """Encoder of Table 4, (batch, 3, 64, 64) -> (batch, outputs_per_dim * dim).
 
-    With ``outputs_per_dim=1`` it is the encoder of Table 5. Where the tables contradict
+    With `outputs_per_dim=1` it is the encoder of Table 5. Where the tables contradict
     themselves:
 
     - They print three poolings, but FC(8192, 64): 8192 = 512·4·4 needs a **fourth AvgPool**,
@@ -31,10 +31,10 @@ def encoder(
       they are the two halves of one **FC(8192, 2·dim)**.
 
     Arguments:
-        dim: The number of latents :math:`d`.
+        dim: number d of latent dimensions.
         outputs_per_dim: 2 for a Gaussian posterior (mean, log variance), 1 for a deterministic one.
-        normalization: A name of :func:`~fisherae.networks.layers.normalization`.
-        activation: A name of :func:`~fisherae.networks.layers.activation`.
+        normalization: A name of `normalization`.
+        activation: A name of `activation`.
 
     Raises:
         InputError: When a size is not a positive integer or a name is not known.
@@ -76,12 +76,12 @@ def decoder(dim: int = 64, normalization: str = "batch", activation: str = "relu
     maps have sides 1, 4, 8, 16, 32, 64.
 
     Arguments:
-        dim: The number of latents :math:`d`.
-        normalization: A name of :func:`~fisherae.networks.layers.normalization`.
-        activation: A name of :func:`~fisherae.networks.layers.activation`.
+        dim: number d of latent dimensions.
+        normalization: A name of `normalization`.
+        activation: A name of `activation`.
 
     Raises:
-        InputError: When ``dim`` is not a positive integer or a name is not known.
+        InputError: When `dim` is not a positive integer or a name is not known.
 
     Example:
         >>> import torch
@@ -121,10 +121,10 @@ def discriminator(dim: int = 64) -> Network:
     The table prints the input size of MNIST, 8; the latents of CelebA are 64.
 
     Arguments:
-        dim: The number of latents :math:`d`.
+        dim: number d of latent dimensions.
 
     Raises:
-        InputError: When ``dim`` is not a positive integer.
+        InputError: When `dim` is not a positive integer.
 
     Example:
         >>> import torch

@@ -37,7 +37,7 @@ class InputSize(nn.Module):
         size: The shape of one input, without the batch dimension.
 
     Raises:
-        InputError: From the call, when the input is not ``(batch, *size)``.
+        InputError: From the call, when the input is not `(batch, *size)`.
 
     Example:
         >>> import torch
@@ -63,7 +63,7 @@ class InputSize(nn.Module):
 
 
 def lookup(argument: str, name: object, known: Mapping[str, T]) -> T:
-    """What ``name`` stands for among the ``known``; the error says which argument is wrong.
+    """What `name` stands for among the `known`; the error says which argument is wrong.
 
     Raises:
         InputError: When the name is not known; the message lists those that are.
@@ -78,7 +78,7 @@ def lookup(argument: str, name: object, known: Mapping[str, T]) -> T:
 
 
 def activation(name: str) -> Callable[[], nn.Module]:
-    """The activation of that name; ``silu``, ``gelu``, ``softplus`` and ``tanh`` are smooth.
+    """The activation of that name; `silu`, `gelu`, `softplus` and `tanh` are smooth.
 
     A smooth one suits the encoder of a Fisher auto-encoder: the stability term differentiates
     the encoder twice, and the second derivative of a piecewise linear activation is zero.
@@ -94,7 +94,7 @@ def activation(name: str) -> Callable[[], nn.Module]:
 
 
 def output(name: str) -> Callable[[], nn.Module]:
-    """The last layer of a decoder: ``sigmoid`` (0, 1), ``tanh`` (-1, 1) or ``linear``.
+    """The last layer of a decoder: `sigmoid` (0, 1), `tanh` (-1, 1) or `linear`.
 
     Raises:
         InputError: When the name is not known.
@@ -107,11 +107,11 @@ def output(name: str) -> Callable[[], nn.Module]:
 
 
 def normalization(name: str, spatial: bool = True) -> Callable[[int], nn.Module]:
-    """The normalisation of that name (``none``, ``batch``, ``group``), a function of the channels.
+    """The normalisation of that name (`none`, `batch`, `group`), a function of the channels.
 
     Arguments:
-        name: ``batch`` couples the images of a batch while it trains; ``group`` acts on each
-            image alone (groups of 16 channels as in [Wu2018]_, or one group where 16 does not
+        name: `batch` couples the images of a batch while it trains; `group` acts on each
+            image alone (groups of 16 channels as in the reference, or one group where 16 does not
             divide the channels).
         spatial: Whether the channels are maps (batch, channels, height, width) or single
             numbers (batch, channels).
@@ -120,7 +120,7 @@ def normalization(name: str, spatial: bool = True) -> Callable[[int], nn.Module]
         InputError: When the name is not known.
 
     References:
-        .. [Wu2018] Wu and He, *Group Normalization*, 2018, https://arxiv.org/abs/1803.08494
+        Wu and He (2018), Group Normalization, https://arxiv.org/abs/1803.08494
 
     Example:
         >>> normalization("group")(64).num_groups

@@ -25,11 +25,11 @@ def encoder(
 
     Arguments:
         shape: The shape of one input: (channels, height, width) or (features,).
-        dim: The number of latents :math:`d`.
+        dim: number d of latent dimensions.
         outputs_per_dim: 2 for a Gaussian posterior (mean, log variance), 1 for a deterministic one.
         hidden: The widths of the hidden layers; empty for a linear encoder.
-        activation: A name of :func:`~fisherae.networks.layers.activation`.
-        normalization: A name of :func:`~fisherae.networks.layers.normalization`.
+        activation: A name of `activation`.
+        normalization: A name of `normalization`.
 
     Raises:
         InputError: When a size is not a positive integer or a name is not known.
@@ -60,10 +60,10 @@ def decoder(
 
     Arguments:
         shape: The shape of one output: (channels, height, width) or (features,).
-        dim: The number of latents :math:`d`.
+        dim: number d of latent dimensions.
         hidden: The widths of the hidden layers; empty for a linear decoder.
-        activation: A name of :func:`~fisherae.networks.layers.activation`.
-        output: ``sigmoid`` for pixels in (0, 1), ``tanh`` in (-1, 1), ``linear`` without limits.
+        activation: A name of `activation`.
+        output: `sigmoid` for pixels in (0, 1), `tanh` in (-1, 1), `linear` without limits.
 
     Raises:
         InputError: When a size is not a positive integer or a name is not known.
@@ -90,7 +90,7 @@ def discriminator(dim: int, hidden: Sequence[int] = (256,)) -> Network:
     Without the sigmoid, because cross-entropy on logits does not saturate.
 
     Arguments:
-        dim: The number of latents :math:`d`.
+        dim: number d of latent dimensions.
         hidden: The widths of the hidden layers, each followed by a ReLU.
 
     Raises:

@@ -1,8 +1,8 @@
 """The networks of the paper for MNIST: Tables 2 and 3.
 
 Source: Elkhalil, Hasan, Ding, Farsiu, Tarokh, *Fisher Auto-Encoders*, 2021,
-https://arxiv.org/abs/2007.06120, supplementary material. The tables' ``Conv(n_in, n_out, k, s, p)``
-and ``ConvT(n_in, n_out, k, s, p)`` have the argument order of PyTorch.
+https://arxiv.org/abs/2007.06120, supplementary material. The tables' `Conv(n_in, n_out, k, s, p)`
+and `ConvT(n_in, n_out, k, s, p)` have the argument order of PyTorch.
 """
 
 from torch import nn
@@ -22,15 +22,15 @@ def encoder(
 ) -> Network:
     """Encoder of Table 2, (batch, 1, 28, 28) -> (batch, outputs_per_dim * dim).
 
-    Its maps have sides 28, 15, 9, 6, 3, 1. With ``outputs_per_dim=1`` it is the encoder of
+    Its maps have sides 28, 15, 9, 6, 3, 1. With `outputs_per_dim=1` it is the encoder of
     Table 3, which prints stride 1 where Table 2 prints stride 2 in the last convolution: a
     kernel of side 3 has one position on a 3x3 map, so both are the same function.
 
     Arguments:
-        dim: The number of latents :math:`d`.
+        dim: number d of latent dimensions.
         outputs_per_dim: 2 for a Gaussian posterior (mean, log variance), 1 for a deterministic one.
-        normalization: A name of :func:`~fisherae.networks.layers.normalization`.
-        activation: A name of :func:`~fisherae.networks.layers.activation`.
+        normalization: A name of `normalization`.
+        activation: A name of `activation`.
 
     Raises:
         InputError: When a size is not a positive integer or a name is not known.
@@ -66,12 +66,12 @@ def decoder(dim: int = 8, normalization: str = "batch", activation: str = "relu"
     Its maps have sides 1, 3, 5, 11, 13, 28.
 
     Arguments:
-        dim: The number of latents :math:`d`.
-        normalization: A name of :func:`~fisherae.networks.layers.normalization`.
-        activation: A name of :func:`~fisherae.networks.layers.activation`.
+        dim: number d of latent dimensions.
+        normalization: A name of `normalization`.
+        activation: A name of `activation`.
 
     Raises:
-        InputError: When ``dim`` is not a positive integer or a name is not known.
+        InputError: When `dim` is not a positive integer or a name is not known.
 
     Example:
         >>> import torch
@@ -104,10 +104,10 @@ def discriminator(dim: int = 8) -> Network:
     """Discriminator of Table 3, (batch, dim) -> **logits** (batch,), without the sigmoid.
 
     Arguments:
-        dim: The number of latents :math:`d`.
+        dim: number d of latent dimensions.
 
     Raises:
-        InputError: When ``dim`` is not a positive integer.
+        InputError: When `dim` is not a positive integer.
 
     Example:
         >>> import torch

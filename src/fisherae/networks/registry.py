@@ -18,10 +18,10 @@ _BUILDERS: dict[str, Callable[..., "Network"]] = {}
 
 
 class Network(nn.Sequential):
-    """A :class:`torch.nn.Sequential` with its recipe.
+    """A `torch.nn.Sequential` with its recipe.
 
     Attributes:
-        spec: The builder's name and all its arguments, ready for JSON; :func:`build` makes the
+        spec: The builder's name and all its arguments, ready for JSON; `build` makes the
             network again, with fresh weights.
     """
 
@@ -29,9 +29,9 @@ class Network(nn.Sequential):
 
 
 def register(name: str) -> Callable[[Callable[P, Network]], Callable[P, Network]]:
-    """Makes a builder known to :func:`build`, and has it write its arguments on the network.
+    """Makes a builder known to `build`, and has it write its arguments on the network.
 
-    The arguments that the networks share (``dim``, ``outputs_per_dim``, ``shape``, ``hidden``)
+    The arguments that the networks share (`dim`, `outputs_per_dim`, `shape`, `hidden`)
     are checked before the builder runs.
 
     Raises:
@@ -77,8 +77,8 @@ def build(spec: Mapping[str, Any]) -> Network:
     """The network of a recipe, with fresh weights.
 
     Arguments:
-        spec: ``{"network": name}`` with the builder's arguments; what is left out takes its
-            default. The ``spec`` of a network, before or after JSON, is such a recipe.
+        spec: `{"network": name}` with the builder's arguments; what is left out takes its
+            default. The `spec` of a network, before or after JSON, is such a recipe.
 
     Raises:
         InputError: When the network or an argument is not known, an argument is missing, or its

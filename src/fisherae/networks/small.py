@@ -27,11 +27,11 @@ def encoder(
 
     Arguments:
         shape: The shape of one image, (channels, height, width); sides divisible by 4.
-        dim: The number of latents :math:`d`.
+        dim: number d of latent dimensions.
         outputs_per_dim: 2 for a Gaussian posterior (mean, log variance), 1 for a deterministic one.
-        normalization: A name of :func:`~fisherae.networks.layers.normalization`, used after the
+        normalization: A name of `normalization`, used after the
             convolutions.
-        activation: A name of :func:`~fisherae.networks.layers.activation`.
+        activation: A name of `activation`.
 
     Raises:
         InputError: When a side is not divisible by 4, a size is not a positive integer or a name
@@ -71,14 +71,14 @@ def decoder(
 
     Arguments:
         shape: The shape of one image, (channels, height, width); sides divisible by 4.
-        dim: The number of latents :math:`d`.
-        normalization: A name of :func:`~fisherae.networks.layers.normalization`, used between the
+        dim: number d of latent dimensions.
+        normalization: A name of `normalization`, used between the
             convolutions.
-        activation: A name of :func:`~fisherae.networks.layers.activation`.
-        output: ``sigmoid`` for pixels in (0, 1), ``tanh`` in (-1, 1), ``linear`` without limits.
+        activation: A name of `activation`.
+        output: `sigmoid` for pixels in (0, 1), `tanh` in (-1, 1), `linear` without limits.
 
     Raises:
-        InputError: When a side is not divisible by 4, ``dim`` is not a positive integer or a name
+        InputError: When a side is not divisible by 4, `dim` is not a positive integer or a name
             is not known.
 
     Example:

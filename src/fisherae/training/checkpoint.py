@@ -51,12 +51,12 @@ class TrainingState:
 class Checkpoint:
     """One moment of a training, as tensors on the CPU and plain numbers.
 
-    On disk it is a directory ``step-00001234`` of ``objective``, ``optimizer``, ``random`` and
-    ``window`` ``.safetensors``, ``state.json``, and ``checkpoint.json`` with the SHA-256 of each.
+    On disk it is a directory `step-00001234` of `objective`, `optimizer`, `random` and
+    `window` `.safetensors`, `state.json`, and `checkpoint.json` with the SHA-256 of each.
 
     Attributes:
         objective: state dict of the objective, the model and all its trained parts.
-        optimizer: tensors of the optimizer's state, named ``parameter.quantity``.
+        optimizer: tensors of the optimizer's state, named `parameter.quantity`.
         random: states of the random number generators, one row per process.
         window: loss terms of the steps that no line of metrics has reported yet.
         state: where the training is.
@@ -111,7 +111,7 @@ class Checkpoint:
         )
 
     def save(self, directory: Path, keep: int) -> Path:
-        """Write the checkpoint whole or not at all, then delete all but the newest ``keep``."""
+        """Write the checkpoint whole or not at all, then delete all but the newest `keep`."""
         path = directory / self.state.name
         temporary = directory / ".saving"
         shutil.rmtree(temporary, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""The typed configuration of a training run; the docstring of a field is its ``--help``."""
+"""The typed configuration of a training run; the docstring of a field is its `--help`."""
 
 import math
 from collections.abc import Iterable
@@ -68,7 +68,7 @@ class TrainingConfig:
             raise InputError(f"training.{name} is {getattr(self, name)!r}; it must be: {expected}")
 
     def learning_rate_factor(self, epoch: int) -> float:
-        """What the initial learning rate is multiplied by during ``epoch`` (counted from 0)."""
+        """What the initial learning rate is multiplied by during `epoch` (counted from 0)."""
         return _latest((factor for start, factor in self.schedule if start <= epoch), default=1.0)
 
 

@@ -12,15 +12,15 @@ __all__ = ["random_state", "set_random_state", "start_accelerator"]
 def start_accelerator(device: str) -> Accelerator:
     """The device, and the processes that share the work.
 
-    Start several processes with ``python -m torch.distributed.run``. `train` calls this itself;
-    call it before for the ``.device``, ``.process_index`` and ``.num_processes`` that a batch
+    Start several processes with `python -m torch.distributed.run`. `train` calls this itself;
+    call it before for the `.device`, `.process_index` and `.num_processes` that a batch
     source needs.
 
     Arguments:
-        device: ``cpu``, ``cuda``, or ``auto``: the GPU where there is one.
+        device: `cpu`, `cuda`, or `auto`: the GPU where there is one.
 
     Raises:
-        InputError: ``cuda`` on a machine without.
+        InputError: `cuda` on a machine without.
 
     Example:
         >>> start_accelerator("cpu").device

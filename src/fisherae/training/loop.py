@@ -33,7 +33,7 @@ class BatchSource(Protocol):
         """Batches in an epoch."""
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Tensor]:
-        """The batches of an epoch, from the one numbered ``start`` on."""
+        """The batches of an epoch, from the one numbered `start` on."""
 
 
 def train(
@@ -46,15 +46,15 @@ def train(
     progress: bool = True,
     validate: Callable[[], dict[str, float]] | None = None,
 ) -> None:
-    """Minimise ``objective(x).total`` over the parameters in ``optimizer``.
+    """Minimise `objective(x).total` over the parameters in `optimizer`.
 
-    Every ``config.log_every`` steps and at the end of an epoch, a line of ``metrics.jsonl`` gets
-    the means over the steps since the line before: each loss term, ``total``, ``grad_norm``
-    (before clipping; its largest value is ``grad_norm_max``). It also has ``step`` and ``images``
-    done so far, ``epoch`` (from 0), ``learning_rate`` (``learning_rate/1`` of a second parameter
-    group, …) and ``seconds``, those of earlier parts of the training included.
+    Every `config.log_every` steps and at the end of an epoch, a line of `metrics.jsonl` gets
+    the means over the steps since the line before: each loss term, `total`, `grad_norm`
+    (before clipping; its largest value is `grad_norm_max`). It also has `step` and `images`
+    done so far, `epoch` (from 0), `learning_rate` (`learning_rate/1` of a second parameter
+    group, …) and `seconds`, those of earlier parts of the training included.
 
-    A checkpoint is written before the first step, every ``config.save_every`` epochs, at the end,
+    A checkpoint is written before the first step, every `config.save_every` epochs, at the end,
     and on Ctrl-C. A resumed training ends, bit for bit, where the uninterrupted one does (on one
     CPU thread), also from the middle of an epoch.
 
@@ -64,14 +64,14 @@ def train(
         batches: source of the images.
         config: how to train.
         run: where everything is written.
-        resume: continue from the newest intact checkpoint of ``run``.
+        resume: continue from the newest intact checkpoint of `run`.
         progress: show a bar in a terminal.
-        validate: called after each epoch; a line gets its numbers, as ``validation/NAME``.
+        validate: called after each epoch; a line gets its numbers, as `validation/NAME`.
 
     Raises:
         NonFiniteError: a loss term, gradient norm or parameter is no longer finite.
-        InputError: the device is missing; the run has checkpoints and ``resume`` is false; or,
-            with ``resume``, has none, or another architecture, batch count or process count.
+        InputError: the device is missing; the run has checkpoints and `resume` is false; or,
+            with `resume`, has none, or another architecture, batch count or process count.
         KeyboardInterrupt: on Ctrl-C, after a checkpoint; the message says how to continue.
 
     Example:

@@ -24,10 +24,10 @@ class RunDirectory:
     """One training run on disk; everything in it is JSON, JSON lines or safetensors.
 
     ====================  ==========================================================
-    ``config.json``       what was asked for
-    ``environment.json``  with what it ran: versions, machine, command line
-    ``metrics.jsonl``     one JSON object per line, each with its ``step``
-    ``checkpoints/``      see `fisherae.training.checkpoint`
+    `config.json`       what was asked for
+    `environment.json`  with what it ran: versions, machine, command line
+    `metrics.jsonl`     one JSON object per line, each with its `step`
+    `checkpoints/`      see `fisherae.training.checkpoint`
     ====================  ==========================================================
 
     Example:
@@ -47,7 +47,7 @@ class RunDirectory:
         """Start a run in a new or empty directory.
 
         Raises:
-            InputError: there is something at ``path`` already, or ``config`` is not plain data.
+            InputError: there is something at `path` already, or `config` is not plain data.
         """
         cls.require_new(path)
         path = Path(path)
@@ -59,10 +59,10 @@ class RunDirectory:
 
     @staticmethod
     def require_new(path: str | Path) -> None:
-        """Check that a run can start at ``path``.
+        """Check that a run can start at `path`.
 
         Raises:
-            InputError: there is something at ``path`` already.
+            InputError: there is something at `path` already.
         """
         path = Path(path)
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
@@ -75,7 +75,7 @@ class RunDirectory:
         """Open an existing run, to read it or to continue it.
 
         Raises:
-            InputError: there is no run at ``path``, or its ``config.json`` is damaged.
+            InputError: there is no run at `path`, or its `config.json` is damaged.
         """
         path = Path(path)
         if not (path / "config.json").is_file():
@@ -124,7 +124,7 @@ class RunDirectory:
             raise InputError(f"{self.metrics_file}, line {number}: not JSON: {error}") from error
 
     def truncate_metrics(self, step: int) -> None:
-        """Forget what was measured after ``step``, so that it can be measured again."""
+        """Forget what was measured after `step`, so that it can be measured again."""
         kept = [line for line in self.metrics() if line["step"] <= step]
         text = "".join(_to_json(line, self.metrics_file) + "\n" for line in kept)
         write_atomically(self.metrics_file, text)

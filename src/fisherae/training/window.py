@@ -50,7 +50,7 @@ class Window:
         return torch.stack(self.rows)
 
     def check(self, rows: Tensor, last_step: int) -> None:
-        """Require finite values; ``last_step`` is the number of the last row.
+        """Require finite values; `last_step` is the number of the last row.
 
         Raises:
             NonFiniteError: the message names the first value that is not finite, and its step.

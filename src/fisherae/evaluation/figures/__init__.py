@@ -1,4 +1,4 @@
-r"""The figures of the paper and of a run, each a function that returns a matplotlib ``Figure``."""
+r"""The figures of the paper and of a run, each a function that returns a matplotlib `Figure`."""
 
 from fisherae.evaluation.figures.curves import error_curves, training_curves
 from fisherae.evaluation.figures.files import save_figure, write_csv

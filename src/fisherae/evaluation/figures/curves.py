@@ -37,7 +37,7 @@ def error_curves(
     The band around BCE and MSE is one standard deviation over test batches of 128 images.
 
     Arguments:
-        results: of :func:`fisherae.evaluation.robustness.robustness`, by model.
+        results: of `fisherae.evaluation.robustness.robustness`, by model.
         measure: "bce", "mse" or "nmi".
         xlabel: what the level is, e.g. "noise variance σ²".
 
@@ -77,7 +77,7 @@ def training_curves(metrics: Mapping[str, Sequence[_Row]]) -> Figure:
     symmetric-logarithmic.
 
     Arguments:
-        metrics: the metric lines of each run, by model, such as ``RunDirectory.metrics()`` gives;
+        metrics: the metric lines of each run, by model, such as `RunDirectory.metrics()` gives;
             each number that is not bookkeeping (epoch, learning_rate, seconds, …) is a term.
 
     Raises:

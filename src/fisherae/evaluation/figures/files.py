@@ -29,7 +29,7 @@ def render(figure: Figure, format: Literal["png", "svg"]) -> bytes:
 
 
 def save_figure(figure: Figure, stem: Path) -> tuple[Path, Path]:
-    """Writes ``stem.png`` and ``stem.svg``.
+    """Writes `stem.png` and `stem.svg`.
 
     Example:
         >>> import tempfile

@@ -59,7 +59,7 @@ def reconstructions(
     r"""Originals, what the models were shown if it was corrupted, and each model's answer.
 
     One image to a column, so that each reconstruction stands under its original; after
-    ``columns`` images a new block begins.
+    `columns` images a new block begins.
 
     Raises:
         InputError: a model's images do not have the shape of the originals.

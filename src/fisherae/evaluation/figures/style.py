@@ -25,7 +25,7 @@ _MARKERS = "os^DvPX<>"
 
 
 def line_styles(models: Iterable[str]) -> dict[str, dict[str, Any]]:
-    r"""Colour, line and marker of each model, as keywords of ``Axes.plot``.
+    r"""Colour, line and marker of each model, as keywords of `Axes.plot`.
 
     The colour tells the family (the name contains "fisher", "vae" or "wae") and is the same in
     every figure; further members of a family are lighter. Line and marker tell models apart
@@ -61,7 +61,7 @@ def panel_grid(count: int, most_columns: int) -> tuple[int, int]:
 
 
 def panels(figure: Figure, count: int, grid: tuple[int, int]) -> list[Axes]:
-    """The first ``count`` axes of a grid of (rows, columns); the others are not drawn.
+    """The first `count` axes of a grid of (rows, columns); the others are not drawn.
 
     Example:
         >>> len(panels(Figure(), 5, (2, 3)))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import struct
 import subprocess
 import sys
@@ -107,6 +108,11 @@ def test_resume_goes_on_to_more_epochs(tmp_path: Path) -> None:
     assert run(*tiny, "--out", tmp_path / "twice") == 0
     resume = ["train", "digits-fisher", "--out", tmp_path / "twice", "--resume"]
     assert run(*resume, "--epochs", "2") == 0
+    config = json.loads((tmp_path / "twice" / "config.json").read_text())
+    assert config["training"]["epochs"] == 2
+    assert config["name"] == "digits-fisher"
+    environment = json.loads((tmp_path / "twice" / "environment.json").read_text())
+    assert len(environment["resumed"]) == 1
     weights = [
         (tmp_path / name / "model" / "model.safetensors").read_bytes() for name in ("once", "twice")
     ]
@@ -132,10 +138,22 @@ def test_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (
         report.count("<img") == 9
     )  # three measures, two reconstructions, samples, three trainings
+    assert (
+        run("demo", "--out", out, "--seed", "-1") == run("demo", "--out", out, "--epochs", "0") == 2
+    )
+    assert (out / "report.html").read_text() == report, "nothing is lost to a typing error"
     assert run("demo", "--out", out, "--epochs", "1") == 0  # replaces its own
     (out / "thesis.txt").write_text("mine")
     assert run("demo", "--out", out, "--epochs", "1") == 2
     assert (out / "thesis.txt").read_text() == "mine"
+
+
+def test_demo_takes_nobody_elses_runs_for_its_own(tmp_path: Path) -> None:
+    out = tmp_path / "runs"
+    (out / "digits-fisher").mkdir(parents=True)
+    (out / "digits-fisher" / "config.json").write_text("{}")
+    assert run("demo", "--out", out) == 2
+    assert (out / "digits-fisher" / "config.json").read_text() == "{}"
 
 
 # Bad input: what is given, and what the one message must name. A case may prepare files.
@@ -189,6 +207,39 @@ BAD_TRAININGS: dict[str, tuple[Callable[[Path], None], list[str], str]] = {
     "score fraction": (nothing, ["digits-fisher", "--score-fraction", "2"], "score_fraction"),
     "unknown variant": (nothing, ["digits-fisher", "--variant", "fast"], "fast"),
     "weight": (nothing, ["digits-wae-gan", "--weight", "0"], "weight λ must be positive"),
+    "adversary's rate": (
+        nothing,
+        ["digits-wae-gan", "--adversary-learning-rate", "-1"],
+        "adversary_learning_rate must be positive",
+    ),
+    "preset without a value": (nothing, ["digits-vae", "--preset"], "--preset"),
+    "Bernoulli in [-1, 1]": (
+        nothing,
+        [
+            "celeba-vae",
+            "--likelihood",
+            "bernoulli",
+            "--data",
+            "digits",
+            "--size",
+            "8",
+            "--channels",
+            "1",
+            "--crop",
+            "None",
+        ],
+        "needs pixels in [0, 1]",
+    ),
+    "a batch of one": (
+        nothing,
+        ["digits-vae", "--preset", "paper", "--batch-size", "1"],
+        "batch_size of at least 2",
+    ),
+    "folder with a typing error": (
+        nothing,
+        ["digits-vae", "--data", "data/mnits"],
+        "there is no folder data/mnits",
+    ),
     "limit": (nothing, ["digits-fisher", "--limit", "0"], "limit is 0"),
     "GPU": (nothing, ["digits-fisher", "--device", "tpu"], "tpu"),
     "images of another shape": (nothing, ["mnist-fisher", "--data", "digits"], "(1, 28, 28)"),
@@ -222,7 +273,7 @@ def test_bad_training(case: str, tmp_path: Path, capsys: pytest.CaptureFixture[s
             patch.setenv(name, value)
         words = [word.format(root=root) for word in words]
         assert run("train", *words, "--out", out) == 2
-    error = capsys.readouterr().err
+    error = " ".join(capsys.readouterr().err.split())  # the option parser breaks lines
     assert message in error
     assert "Traceback" not in error
     assert not out.exists(), "something was left behind"
@@ -235,20 +286,41 @@ def test_bad_words(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     damaged = tmp_path / "damaged"
     damaged.mkdir()
     (damaged / "config.json").write_text('{"family": "fisher", ')
+    mistyped = tmp_path / "mistyped"
+    mistyped.mkdir()
+    config = json.loads((trained / "config.json").read_text())
+    config["training"]["learning_rate"] = "fast"
+    (mistyped / "config.json").write_text(json.dumps(config))
+    junk = tmp_path / "junk"
+    shutil.copytree(trained, junk)
+    (junk / "latents.safetensors").write_bytes(b"junk")
     for words, message in (
         (["tarin"], "unknown command 'tarin'; known: demo, train"),
         (["train", "digits-fisher", *TINY, "--out", trained], "already exists"),
         (["train", "digits-fisher", "--resume", "--out", trained, "--dim", "3"], "dim = 8, not 3"),
-        (["train", "digits-vae", "--resume", "--out", trained], "fisher model, not digits-vae"),
+        (
+            ["train", "digits-vae", "--resume", "--out", trained],
+            "was started as 'digits-fisher', not 'digits-vae'",
+        ),
+        (
+            ["train", "digits-fisher", "--preset", "paper", "--resume", "--out", trained],
+            "not 'digits-fisher --preset paper'",
+        ),
+        (["train", "digits-fisher", "--out", damaged / "config.json" / "run"], "Not a directory"),
         (["sample", tmp_path], "is not a run"),
+        (["sample", mistyped], "training: a value of a wrong type"),
+        (["sample", junk], "not the latents of a run"),
         (["sample", unfinished], "no trained model yet"),
         (["sample", damaged], "not a readable JSON file"),
-        (["sample", trained, "--n", "0"], "n must be at least 1"),
+        (["sample", trained, "--n", "0"], "at least one image"),
         (["sample", trained, "--method", "magic"], "magic"),
         (["evaluate", tmp_path / "nowhere"], "is not a run"),
         (["evaluate", trained, "--levels", "-1"], "noise variance is -1"),
         (["evaluate", trained, "--corruption", "mask", "--levels", "2"], "fraction is 2"),
-        (["evaluate", trained, "--images", "0"], "images"),
+        (["evaluate", trained, "--images", "0"], "at least one image"),
+        (["evaluate", trained, "--images", "-350"], "at least one image"),
+        (["evaluate", trained, "--seed", "-1"], "seed ≥ 0"),
+        (["sample", trained, "--seed", "-1"], "seed ≥ 0"),
         (["evaluate", trained, "--corruption", "rain"], "rain"),
     ):
         assert run(*words) == 2, words

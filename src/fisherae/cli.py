@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -21,7 +22,7 @@ fisherae {__version__}: Fisher auto-encoders, and their baselines VAE and WAE-GA
 
 usage: fisherae COMMAND [options]        fisherae COMMAND --help
 
-  demo       train all three on embedded digits and open the report (two minutes)
+  demo       train all three on embedded digits and write a report (a minute or two)
   train      train a recipe:      fisherae train mnist-fisher --data path/to/mnist
   evaluate   error under noise:   fisherae evaluate runs/mnist-fisher
   sample     draw images:         fisherae sample runs/mnist-fisher --n 64
@@ -59,10 +60,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if words[0] not in COMMANDS:
             known = ", ".join(COMMANDS)
             raise InputError(f"unknown command {words[0]!r}; known: {known} (fisherae --help)")
-        COMMANDS[words[0]](words[1:])
-    except (InputError, NonFiniteError) as error:
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            COMMANDS[words[0]](words[1:])
+    except (InputError, OSError) as error:  # of files: not there, not writable, disk full
         print(f"fisherae: {error}", file=sys.stderr)
-        return 2 if isinstance(error, InputError) else 1
+        return 2
+    except NonFiniteError as error:
+        print(f"fisherae: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt as interrupt:
         print(f"fisherae: {interrupt or 'stopped'}", file=sys.stderr)
         return 130
@@ -113,7 +119,7 @@ class Evaluate:
     levels: tuple[float, ...] | None = None
     """Levels of the corruption. None: 0 0.1 0.2 0.5 1 (noise), 0 0.2 0.4 0.6 0.8 (mask)."""
     images: int | None = None
-    """Use only the first so many test images. None: all."""
+    """Use so many test images, a random subset. None: all."""
     data: str | None = None
     """Other data than the run's: a name or a folder."""
     seed: int = 0
@@ -136,7 +142,10 @@ def demo(words: list[str]) -> None:
     options = _parse(Demo, words, "demo")
     from fisherae.recipes.demo import run_demo
 
-    report = run_demo(options.out, options.seed, options.epochs)
+    try:
+        report = run_demo(options.out, options.seed, options.epochs)
+    except KeyboardInterrupt:  # training's own advice, --resume, does not suit here
+        raise KeyboardInterrupt("stopped; run the demo again to start it anew") from None
     print(f"report: {report.resolve()}")
 
 
@@ -173,7 +182,7 @@ def evaluate(words: list[str]) -> None:
     options = _parse(Evaluate, words, "evaluate")
     from fisherae.recipes.evaluate import evaluate_run
 
-    points = evaluate_run(
+    points, stem = evaluate_run(
         options.run,
         options.corruption,
         options.levels,
@@ -182,7 +191,12 @@ def evaluate(words: list[str]) -> None:
         options.seed,
     )
     _print_points(points, options.corruption)
-    print(f"written: {options.run / f'robustness-{options.corruption}'}.json .csv .png .svg")
+    print(f"written: {stem}.json .csv .png .svg")
+
+
+def _show_warning(message: Warning | str, *details: Any, **more: Any) -> None:
+    """A warning as a user reads it, without the line of code that gave it."""
+    print(f"fisherae: warning: {message}", file=sys.stderr)
 
 
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
@@ -205,8 +219,9 @@ def _training(name: str, words: list[str]) -> tuple[Run, Recipe]:
     if not first.resume:
         return _parse_training(name, recipe, words)
     recorded = _recorded(first.out or Path("runs") / name)
-    if type(recorded) is not type(recipe):
-        raise InputError(f"--resume: the run trains a {recorded.family} model, not {name}")
+    asked = recipe.name if first.preset != "default" else name
+    if recorded.name and asked not in (recorded.name, recorded.name.split()[0]):
+        raise InputError(f"--resume: the run was started as {recorded.name!r}, not {asked!r}")
     run, chosen = _parse_training(name, recorded, words)
     _require_continuation(recorded, chosen)
     return run, chosen
@@ -244,7 +259,7 @@ def _require_continuation(recorded: Recipe, chosen: Recipe) -> None:
                 )
 
 
-_RUN_OPTIONS = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+_RUN_OPTIONS = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
 _RUN_OPTIONS.add_argument("--preset", default="default")
 _RUN_OPTIONS.add_argument("--out", type=Path)
 _RUN_OPTIONS.add_argument("--resume", action="store_true")

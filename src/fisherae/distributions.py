@@ -158,7 +158,8 @@ class IsotropicGaussian:
 class Bernoulli:
     r"""The Bernoulli decoder p_θ(x|z) = Π_i f_i^{x_i} (1 − f_i)^{1 − x_i}, mean f_θ(z) in [0, 1].
 
-    It has no density in x, hence no Hyvärinen score: for likelihood training only.
+    It has no density in x, hence no Hyvärinen score: for likelihood training only. log f and
+    log(1 − f) are limited to −100, where a sigmoid in float32 has saturated anyway.
 
     Example:
         >>> p = Bernoulli(torch.full((1, 4), 0.5))

@@ -53,11 +53,11 @@ def test_terms(objective: nn.Module, dtype: torch.dtype) -> None:
     x = torch.rand(6, *SHAPE, dtype=dtype)
     objective = objective.to(dtype)
     per_image, means = seeded(objective, x, reduce=False), seeded(objective, x)
-    for name, term in per_image.items().items():
+    for name, term in per_image.by_name().items():
         assert term.shape == (6,)
         assert term.dtype == dtype
-        torch.testing.assert_close(means.items()[name], term.mean())
-    torch.testing.assert_close(means.total, sum(means.items().values()))
+        torch.testing.assert_close(means.by_name()[name], term.mean())
+    torch.testing.assert_close(means.total, sum(means.by_name().values()))
 
 
 def test_gradient_reaches_every_parameter(objective: nn.Module) -> None:

@@ -127,9 +127,9 @@ def test_per_image_terms_average_to_the_loss(W):
     per_image = objective(x, reduce=False)
     torch.manual_seed(1)
     mean = objective(x)
-    for name, term in mean.items().items():
-        assert per_image.items()[name].shape == (7,)
-        torch.testing.assert_close(per_image.items()[name].mean(), term)
+    for name, term in mean.by_name().items():
+        assert per_image.by_name()[name].shape == (7,)
+        torch.testing.assert_close(per_image.by_name()[name].mean(), term)
 
 
 def test_what_each_term_reaches(W):
@@ -144,7 +144,7 @@ def test_what_each_term_reaches(W):
             if any(
                 gradient is not None and gradient.abs().sum() > 0
                 for gradient in torch.autograd.grad(
-                    objective(x).items()[name],
+                    objective(x).by_name()[name],
                     list(getattr(model, part).parameters()),
                     allow_unused=True,
                 )

@@ -95,7 +95,7 @@ def test_routes_of_the_gradient(variant: str, term: str) -> None:
     terms = fae.FisherObjective(model, variant=variant)(torch.randn(16, D))
     parameters = groups(model)
     flat = [p for group in parameters.values() for p in group]
-    gradients = torch.autograd.grad(terms.items()[term], flat, allow_unused=True)
+    gradients = torch.autograd.grad(terms.by_name()[term], flat, allow_unused=True)
     norms = dict.fromkeys(parameters, 0.0)
     names = [name for name, group in parameters.items() for _ in group]
     for name, gradient in zip(names, gradients, strict=True):
@@ -205,7 +205,7 @@ def test_score_fraction_is_unbiased() -> None:
         part = fae.FisherObjective(model, score_fraction=0.25)(x, reduce=False)
         full = fae.FisherObjective(model)(x, reduce=False)
     for name in ("posterior", "stability"):
-        a, b = part.items()[name], full.items()[name]
+        a, b = part.by_name()[name], full.by_name()[name]
         error = (a.var() / len(a) + b.var() / len(b)).sqrt()
         assert abs(a.mean() - b.mean()) < 4 * error, name
         assert error < 0.1 * b.mean(), name
@@ -213,7 +213,7 @@ def test_score_fraction_is_unbiased() -> None:
 
 def test_a_batch_of_one_with_a_small_score_fraction() -> None:
     terms = fae.FisherObjective(small_model(), score_fraction=0.1)(torch.randn(1, D))
-    assert all(term.isfinite() for term in terms.items().values())
+    assert all(term.isfinite() for term in terms.by_name().values())
 
 
 def test_more_samples_average_the_same_posterior() -> None:
@@ -223,9 +223,9 @@ def test_more_samples_average_the_same_posterior() -> None:
         torch.manual_seed(1)
         many = fae.FisherObjective(model, samples=1_000)(x, reduce=False)
         copies = fae.FisherObjective(model)(x.expand(10_000, D), reduce=False)
-    for name, term in copies.items().items():
+    for name, term in copies.by_name().items():
         error = term.std() / 1_000**0.5 * 1.1**0.5
-        assert abs(many.items()[name] - term.mean()) < 4 * error, name
+        assert abs(many.by_name()[name] - term.mean()) < 4 * error, name
 
 
 @pytest.mark.parametrize(

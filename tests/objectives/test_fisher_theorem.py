@@ -118,7 +118,7 @@ def test_theorem_1_notices_a_wrong_term(seed: int, term: str, factor: float) -> 
     """The test above bites: a sign or a factor 2 wrong in any term is far outside of its bound."""
     linear = random_model(seed)
     terms = linear.losses()
-    wrong = terms.total + (factor - 1) * terms.items()[term]
+    wrong = terms.total + (factor - 1) * terms.by_name()[term]
     mean, error = mean_and_error(wrong)
     constant = torch.trace(torch.linalg.inv(linear.S)) / 2
     assert abs(linear.joint_divergence() - mean - constant) > 8 * error
@@ -128,7 +128,7 @@ def test_theorem_1_notices_a_wrong_term(seed: int, term: str, factor: float) -> 
 @pytest.mark.parametrize("options", [{}, {"samples": 2}, {"score_fraction": 0.25}])
 def test_each_term_has_its_expectation(seed: int, options: dict[str, float]) -> None:
     linear = random_model(seed)
-    terms, expected = linear.losses(**options).items(), linear.expected_terms()
+    terms, expected = linear.losses(**options).by_name(), linear.expected_terms()
     assert terms.keys() == expected.keys()
     for name, term in terms.items():
         mean, error = mean_and_error(term)

@@ -73,9 +73,9 @@ def test_large_logits_stay_finite(objective, x):
 
 def test_per_image_terms_average_to_the_loss(objective, x):
     per_image, mean = at_seed(objective, x, reduce=False), at_seed(objective, x)
-    for name, term in mean.items().items():
-        assert per_image.items()[name].shape == (16,)
-        torch.testing.assert_close(per_image.items()[name].mean(), term)
+    for name, term in mean.by_name().items():
+        assert per_image.by_name()[name].shape == (16,)
+        torch.testing.assert_close(per_image.by_name()[name].mean(), term)
 
 
 @pytest.mark.parametrize("posterior", ["delta", "gaussian"])
@@ -89,7 +89,7 @@ def test_per_image_terms_average_to_the_loss(objective, x):
 )
 def test_what_each_term_reaches(x, posterior, term, expected):
     objective = fae.WaeGanObjective(wae(posterior), mlp.discriminator(DIM))
-    objective(x).items()[term].backward()
+    objective(x).by_name()[term].backward()
     model = objective.model
     players = {
         "encoder": model.encoder,

@@ -195,11 +195,40 @@ def test_fit_of_an_odd_order_is_always_confined(order):
     assert torch.equal(prior.support, torch.stack([z.amin(0), z.amax(0)], -1))
 
 
+def test_fit_knows_the_ends_of_a_given_support() -> None:
+    """Uniform and truncated normal densities do not vanish there: without the weight g, score
+    matching of the uniform samples gives η near (6, −6)."""
+    generator = np.random.default_rng(0)
+    uniform = generator.uniform(size=20_000)
+    normal = generator.normal(size=80_000)
+    normal = normal[(normal > 0) & (normal < 1)][:20_000]
+    z = torch.from_numpy(np.stack([uniform, normal], -1))
+    prior = FactorablePolynomial(2, 2, (0.0, 1.0)).double().fit(z)
+    expected = torch.tensor([[0.0, 0.0], [0.0, -0.5]], dtype=torch.float64)
+    torch.testing.assert_close(prior.eta.detach(), expected, atol=0.25, rtol=0)
+    general = ExponentialFamily(2, lambda z: torch.cat([z, z * z], -1), support=(0.0, 1.0))
+    fitted = general.double().fit(z).eta.detach().view(2, 2).T
+    torch.testing.assert_close(fitted, prior.eta.detach())
+
+
+def test_fit_on_a_half_line_recovers_the_exponential_law() -> None:
+    z = torch.from_numpy(np.random.default_rng(0).exponential(0.5, size=(50_000, 1)))
+    prior = FactorablePolynomial(1, 2, (0.0, None)).double().fit(z)
+    torch.testing.assert_close(
+        prior.eta.detach(), torch.tensor([[-2.0, 0.0]]).double(), atol=0.1, rtol=0
+    )
+
+
+def test_fit_refuses_samples_outside_a_given_support() -> None:
+    with pytest.raises(InputError, match=r"z\[3, 0\] is 5.0, outside the support"):
+        FactorablePolynomial(1, 2, (0.0, 1.0)).fit(torch.tensor([[0.1], [0.5], [0.7], [5.0]]))
+
+
 @pytest.mark.parametrize("support", [(-3.0, 3.0), (None, 2.0), [(-1.0, 1.0), (0.0, None)]])
 def test_a_given_support_is_kept(support):
     prior = FactorablePolynomial(2, 5, support)
     before = prior.support.clone()
-    prior.fit(torch.randn(200, 2))
+    prior.fit(0.05 + 0.9 * torch.rand(200, 2))
     assert torch.equal(prior.support, before)
 
 

@@ -60,7 +60,7 @@ def test_wae_gan_follows_tolstikhin(
     assert recipe.training.learning_rate == rate
     assert recipe.objective.adversary_learning_rate == adversary
     factors = [recipe.training.learning_rate_factor(epoch) for epoch in (0, 29, 30, 49, 50, 99)]
-    assert factors == [1.0, 1.0, 0.5, 0.5, 0.2, 0.2]
+    assert factors == [1.0, 1.0, 0.5, 0.5, 0.1, 0.1]
 
 
 @pytest.mark.parametrize("data", DATASETS)

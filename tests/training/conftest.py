@@ -21,7 +21,7 @@ class RegressionTerms:
     def total(self) -> Tensor:
         return self.error + self.penalty
 
-    def items(self) -> dict[str, Tensor]:
+    def by_name(self) -> dict[str, Tensor]:
         return {"error": self.error, "penalty": self.penalty}
 
 

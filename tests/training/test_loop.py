@@ -83,7 +83,7 @@ def test_a_line_has_the_means_of_its_steps(
 class Sum:
     total: Tensor
 
-    def items(self) -> dict[str, Tensor]:
+    def by_name(self) -> dict[str, Tensor]:
         return {"sum": self.total}
 
 

@@ -101,7 +101,10 @@ def _find(data: str, split: str) -> ImageDataset | Pictures:
     if folder.is_dir():
         return _open_folder(folder, folder.resolve().name, split)
     if re.fullmatch(r"\w[\w.-]*/[\w.-]+", data) and not folder.is_file():
-        return hub_dataset(data, data, split)
+        try:
+            return hub_dataset(data, data, split)
+        except InputError as error:
+            raise InputError(f"there is no folder {data}, and of the hub: {error}") from error
     if folder.is_file():
         raise InputError(f"{data} is a file: give the folder that holds it")
     raise InputError(

@@ -56,7 +56,8 @@ def robustness(
 
         MSE = ‖x − x̂‖² / D,     BCE = −Σ_i [x_i log x̂_i + (1 − x_i) log(1 − x̂_i)] / D
 
-    Every model sees the same corruption at the same seed, whatever the batch size.
+    with x̂ limited to [10⁻⁶, 1 − 10⁻⁶]. Every model sees the same corruption at the same seed,
+    whatever the batch size.
 
     Arguments:
         model: the networks run in eval mode; their flags are restored afterwards.

@@ -43,7 +43,7 @@ class ElboObjective(nn.Module):
         >>> encoder, decoder = fae.networks.mnist.encoder(8), fae.networks.mnist.decoder(8)
         >>> vae = fae.Autoencoder(encoder, decoder, fae.StandardNormal(8), likelihood="bernoulli")
         >>> terms = fae.ElboObjective(vae)(torch.rand(4, 1, 28, 28))
-        >>> list(terms.items())
+        >>> list(terms.by_name())
         ['reconstruction', 'kl']
     """
 

@@ -34,6 +34,9 @@ class FisherTerms(LossTerms):
 class FisherObjective(nn.Module):
     r"""L_F-AE(x; φ, η, θ), eq. (10), estimated with L samples z = μ + σ ⊙ ε as in eq. (11).
 
+    The theory wants q(z|x) and p(x|z) of each image by itself. Batch normalisation in training
+    couples the images of a batch in ∇_x and ∇_z; in the encoder that costs robustness.
+
     By Theorem 1 its mean over the data is the Fisher divergence between the joints
     p⋆(x) q_φ(z|x) and p_η(z) p_θ(x|z), up to a constant of the data.
 
@@ -41,9 +44,9 @@ class FisherObjective(nn.Module):
         model: an auto-encoder with a Gaussian posterior and a Gaussian decoder; any prior.
         samples: L, Monte Carlo samples per image.
         score_fraction: the share of each batch, drawn at random, on which the posterior and
-            stability terms are estimated (without bias). 1 is the paper's; a full step costs
-            about two VAE steps, one with a quarter about 1.25. The two parts of the batch pass
-            through the networks apart, so batch normalisation sees them apart too.
+            stability terms are estimated: without bias, but for batch normalisation in training,
+            which sees the two parts of the batch apart. 1 is the paper's; a full step costs about
+            two VAE steps, one with a quarter about 1.25.
         variant: "exact", or "reference" for what the authors' published code computes. There
             (a) log q(z(x)|x) is differentiated through the reparameterised z as well, the mean's
             path cancels and the stability term becomes ½ ‖∇_x Σ_j log σ_j(x)‖², without a
@@ -63,7 +66,7 @@ class FisherObjective(nn.Module):
         >>> model = fae.Autoencoder(encoder, decoder, fae.FactorablePolynomial(8, order=5))
         >>> terms = fae.FisherObjective(model)(torch.rand(4, 1, 28, 28))
         >>> terms.total.backward()
-        >>> list(terms.items())
+        >>> list(terms.by_name())
         ['posterior', 'reconstruction', 'stability']
     """
 
@@ -119,8 +122,8 @@ class FisherObjective(nn.Module):
         q = self._encode(x)
         draws = [self._sampled_terms(x, q) for _ in range(self.samples)]
         means = {
-            name: torch.stack([draw.items()[name] for draw in draws]).mean(0)
-            for name in draws[0].items()
+            name: torch.stack([draw.by_name()[name] for draw in draws]).mean(0)
+            for name in draws[0].by_name()
         }
         return FisherTerms(**means)
 

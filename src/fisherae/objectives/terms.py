@@ -25,17 +25,17 @@ class LossTerms:
     @property
     def total(self) -> Tensor:
         r"""The sum of the terms, whose gradient trains everything."""
-        first, *rest = self.items().values()
+        first, *rest = self.by_name().values()
         return sum(rest, start=first)
 
-    def items(self) -> dict[str, Tensor]:
+    def by_name(self) -> dict[str, Tensor]:
         r"""The terms by name."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def mean(self) -> Self:
         r"""The mean of each term over the batch."""
-        return type(self)(**{name: term.mean() for name, term in self.items().items()})
+        return type(self)(**{name: term.mean() for name, term in self.by_name().items()})
 
     def detach(self) -> Self:
         r"""The terms without their graph."""
-        return type(self)(**{name: term.detach() for name, term in self.items().items()})
+        return type(self)(**{name: term.detach() for name, term in self.by_name().items()})

@@ -56,7 +56,7 @@ class WaeGanObjective(nn.Module):
         >>> encoder, decoder = mlp.encoder((64,), 2, outputs_per_dim=1), mlp.decoder((64,), 2)
         >>> wae = fae.Autoencoder(encoder, decoder, fae.StandardNormal(2), posterior="delta")
         >>> terms = fae.WaeGanObjective(wae, mlp.discriminator(2))(torch.rand(5, 64))
-        >>> list(terms.items())
+        >>> list(terms.by_name())
         ['reconstruction', 'penalty', 'adversary']
     """
 

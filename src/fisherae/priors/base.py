@@ -83,6 +83,13 @@ class Prior(nn.Module):
                 f"prior: z[{row}, {column}] is {z[row, column].item()}: samples to fit to must be "
                 "finite"
             )
+        beyond = self._outside(z).nonzero().tolist()
+        if beyond:
+            row, column = beyond[0]
+            raise InputError(
+                f"prior: z[{row}, {column}] is {z[row, column].item()}, outside the support "
+                f"{self.support[column].tolist()}"
+            )
         return z
 
 

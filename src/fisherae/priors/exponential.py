@@ -10,7 +10,7 @@ from torch.func import jacrev, vmap
 
 from fisherae.errors import InputError
 from fisherae.priors.base import Interval, Prior
-from fisherae.priors.score_matching import solve
+from fisherae.priors.score_matching import boundary_weight, solve
 
 __all__ = ["ExponentialFamily"]
 
@@ -61,14 +61,15 @@ class ExponentialFamily(Prior):
         r"""Closed-form score matching: η = −(E ∇T ∇Tᵀ)⁻¹ E[ΔT + ∇T ∇h], in place.
 
         The score is linear in η, so minimising the Hyvärinen score is a linear solve, in float64.
-        Where a finite support was given, the density must be negligible at its ends.
+        Where the support has finite ends, dimension j of each product is weighted by g_j and ∇T ∇g
+        joins the right-hand side (`boundary_weight`).
 
         Arguments:
             z: samples, for instance of the aggregated posterior.
 
         Raises:
-            InputError: if z is not finite or does not determine η (too few samples, or dependent
-                statistics).
+            InputError: if z is not finite, outside the support, or does not determine η (too few
+                samples, or dependent statistics).
 
         References:
             Hyvärinen (2007), Some Extensions of Score Matching,
@@ -85,14 +86,16 @@ class ExponentialFamily(Prior):
         return self
 
     def _moments(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        r"""E ∇T ∇Tᵀ and E[ΔT + ∇T ∇h]."""
+        r"""E[∇T G ∇Tᵀ] and E[tr(G ∇²T) + ∇T ∇g + ∇T G ∇h], G = diag g, in float64."""
 
-        def moments(point: Tensor) -> tuple[Tensor, Tensor]:
+        def moments(point: Tensor, g: Tensor, g_slope: Tensor) -> tuple[Tensor, Tensor]:
             gradient = jacrev(self.statistics)(point)
-            target = jacrev(jacrev(self.statistics))(point).diagonal(dim1=-2, dim2=-1).sum(-1)
+            curvature = jacrev(jacrev(self.statistics))(point).diagonal(dim1=-2, dim2=-1)
+            target = curvature @ g + gradient @ g_slope
             if self.carrier is not None:
-                target = target + gradient @ jacrev(self.carrier)(point)
-            return gradient @ gradient.mT, target
+                target = target + gradient @ (g * jacrev(self.carrier)(point))
+            return gradient @ (g[:, None] * gradient.mT), target
 
-        grams, targets = vmap(moments, chunk_size=256)(z)
+        weights = boundary_weight(z, self.support)
+        grams, targets = vmap(moments, chunk_size=256)(z, *weights)
         return grams.mean(0), targets.mean(0)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from fisherae.errors import InputError
 from fisherae.priors.base import FactorablePrior, Interval
-from fisherae.priors.score_matching import solve
+from fisherae.priors.score_matching import boundary_weight, solve
 
 __all__ = ["FactorablePolynomial"]
 
@@ -85,7 +85,9 @@ class FactorablePolynomial(FactorablePrior):
     def fit(self, z: Float[Tensor, "n dim"]) -> "FactorablePolynomial":
         r"""Closed-form score matching, one small linear solve per dimension, in place.
 
-        With ψ_k = h_{k−1}(u) the weights are w = −E[ψ ψᵀ]⁻¹ E[ψ′], where ψ_k′ = √(k−1) h_{k−2}(u).
+        With ψ_k = h_{k−1}(u) the weights are w = −E[g ψ ψᵀ]⁻¹ E[g ψ′ + g′ ψ], derivatives in u,
+        where ψ_k′ = √(k−1) h_{k−2}(u), and g = 1 but for a support given at construction
+        (`boundary_weight`).
         Dimensions whose density would rise beyond the samples, the improper ones among them, are
         then confined to the range of z (`confine`).
 
@@ -93,9 +95,11 @@ class FactorablePolynomial(FactorablePrior):
             z: samples, for instance of the aggregated posterior; more than K of them.
 
         Raises:
-            InputError: if z is not finite, there are too few samples, or a dimension has too few
-                different values.
+            InputError: if z is not finite or outside a given support, there are too few samples, or
+                a dimension has too few different values.
         """
+        if not self._keeps_support:
+            self.support.copy_(torch.tensor([-torch.inf, torch.inf]))
         z = self._samples(z)
         if len(z) <= self.order:
             raise InputError(f"prior: {len(z)} samples cannot determine {self.order} parameters")
@@ -107,9 +111,11 @@ class FactorablePolynomial(FactorablePrior):
         self.location.copy_(mean)
         self.scale.copy_(std)
         psi = self._hermite(z, self.order - 1)
-        gram = torch.einsum("njk,njl->jkl", psi, psi) / len(z)
-        slope = torch.arange(1, self.order, dtype=z.dtype, device=z.device).sqrt()
-        target = torch.cat([torch.zeros_like(z[:1]).mT, slope * psi[..., :-1].mean(0)], dim=-1)
+        factor = torch.arange(1, self.order, dtype=z.dtype, device=z.device).sqrt()
+        psi_slope = torch.cat([torch.zeros_like(psi[..., :1]), factor * psi[..., :-1]], dim=-1)
+        g, g_slope = (part[..., None] for part in boundary_weight(z, self.support))
+        gram = torch.einsum("njk,njl->jkl", g * psi, psi) / len(z)
+        target = (g * psi_slope + self.scale[:, None] * g_slope * psi).mean(0)
         weight, rank = solve(gram, -target)
         if bool((rank < self.order).any()):
             j = int((rank < self.order).nonzero()[0])
@@ -130,9 +136,9 @@ class FactorablePolynomial(FactorablePrior):
         dimensions get the whole line. A support given at construction is kept.
         """
         if not self._keeps_support:
+            self.support.copy_(torch.tensor([-torch.inf, torch.inf]))
             z = self._samples(z)
             span = torch.stack([z.amin(0), z.amax(0)], dim=-1).to(self.support)
-            self.support.copy_(torch.tensor([-torch.inf, torch.inf]))
             falls = self.is_normalizable & self._falls_beyond(span)
             self.support.copy_(torch.where(falls[:, None], self.support, span))
         return self

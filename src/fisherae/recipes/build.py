@@ -11,26 +11,35 @@ from fisherae.data.images import ImageDataset
 from fisherae.distributions import BernoulliLikelihood, GaussianLikelihood
 from fisherae.errors import InputError
 from fisherae.networks import celeba, mlp, mnist, small
+from fisherae.networks.layers import lookup
 from fisherae.objectives import ElboObjective, FisherObjective, WaeGanObjective
 from fisherae.priors import FactorablePolynomial, Prior, StandardNormal
 from fisherae.recipes.config import FisherRecipe, ModelConfig, Recipe, VaeRecipe, WaeGanRecipe
 
 __all__ = ["build_objective", "build_optimizer", "load_data"]
 
+NETWORKS: dict[str, Any] = {"mnist": mnist, "celeba": celeba, "small": small, "mlp": mlp}
 # Networks for images of one shape only; the others are built for the shape of the data.
 SHAPES = {"mnist": (1, 28, 28), "celeba": (3, 64, 64)}
 
 
-def load_data(recipe: Recipe, split: str, progress: bool = False) -> ImageDataset:
-    """The images of a recipe, cut as it says; `limit` holds for the training images only."""
+def load_data(
+    recipe: Recipe, split: str, progress: bool = False, limit: int | None = None
+) -> ImageDataset:
+    """The images of a recipe, cut as it says.
+
+    The recipe's own limit holds for the training images; of any split, `limit` takes a random
+    subset.
+    """
     data = recipe.data
+    limit = data.limit if split == "train" else limit
     return sources.load(
         data.data,
         split,
         size=data.size,
         channels=data.channels,
         crop=data.crop,
-        limit=data.limit if split == "train" else None,
+        limit=limit,
         seed=recipe.training.seed,
         progress=progress,
     )
@@ -43,6 +52,7 @@ def build_objective(recipe: Recipe, shape: tuple[int, ...]) -> nn.Module:
         InputError: if the networks cannot take images of that shape.
     """
     dim = recipe.model.dim
+    _check(recipe)
     if isinstance(recipe, FisherRecipe):
         fisher = recipe.objective
         model = _autoencoder(
@@ -65,7 +75,8 @@ def build_objective(recipe: Recipe, shape: tuple[int, ...]) -> nn.Module:
     wae = _autoencoder(
         recipe.model, shape, StandardNormal(dim), GaussianLikelihood(), posterior="delta"
     )
-    return WaeGanObjective(wae, mlp.discriminator(dim), recipe.objective.weight)
+    # Tables 3 and 5 have the same discriminator, which any latents may use.
+    return WaeGanObjective(wae, mnist.discriminator(dim), recipe.objective.weight)
 
 
 def build_optimizer(objective: nn.Module, recipe: Recipe) -> torch.optim.Adam:
@@ -82,6 +93,18 @@ def build_optimizer(objective: nn.Module, recipe: Recipe) -> torch.optim.Adam:
             },
         ]
     return torch.optim.Adam(groups, lr=training.learning_rate, betas=training.betas)
+
+
+def _check(recipe: Recipe) -> None:
+    """What no single configuration can see."""
+    if recipe.model.encoder_normalization == "batch" and recipe.training.batch_size < 2:
+        raise InputError("batch normalisation needs a batch_size of at least 2")
+    bernoulli = isinstance(recipe, VaeRecipe) and recipe.objective.likelihood == "bernoulli"
+    if bernoulli and recipe.model.value_range != (0.0, 1.0):
+        raise InputError(
+            f"a Bernoulli decoder needs pixels in [0, 1], network '{recipe.model.network}' draws "
+            f"them in {recipe.model.value_range}: give --likelihood gaussian"
+        )
 
 
 def _autoencoder(
@@ -103,10 +126,7 @@ def _autoencoder(
             f"network '{config.network}' takes images of shape {expected}, the data has "
             f"{tuple(shape)}: choose another --network (small, mlp), or --size and --channels"
         )
-    if config.network in SHAPES:
-        table = mnist if config.network == "mnist" else celeba
-        networks = table.encoder(config.dim, **encoder), table.decoder(config.dim)
-    else:
-        free: Any = small if config.network == "small" else mlp
-        networks = free.encoder(shape, config.dim, **encoder), free.decoder(shape, config.dim)
+    room = lookup("network", config.network, NETWORKS)
+    sizes = (config.dim,) if config.network in SHAPES else (shape, config.dim)
+    networks = room.encoder(*sizes, **encoder), room.decoder(*sizes)
     return Autoencoder(*networks, prior, likelihood, posterior)

@@ -1,9 +1,12 @@
 """The typed configuration of an experiment; the docstring of a field is its `--help`."""
 
 import dataclasses
+import math
 import typing
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
+
+import tyro
 
 from fisherae.data.config import DataConfig
 from fisherae.errors import InputError
@@ -103,6 +106,13 @@ class WaeGanConfig:
     adversary_learning_rate: float = 5e-4
     """Adam's learning rate of the adversary."""
 
+    def __post_init__(self) -> None:
+        if not 0 < self.adversary_learning_rate < math.inf:
+            raise InputError(
+                "objective.adversary_learning_rate must be positive and finite, got "
+                f"{self.adversary_learning_rate}"
+            )
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -110,6 +120,8 @@ class Recipe:
 
     family: ClassVar[str]
 
+    name: Annotated[str, tyro.conf.Fixed, tyro.conf.Suppress] = ""
+    """What follows `fisherae train` for the recipe as it is: its name, and its preset."""
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
@@ -180,14 +192,16 @@ def _build(cls: Any, values: Any, where: str) -> Any:
     known = {f.name for f in dataclasses.fields(cls)}
     for name in values.keys() - known:
         raise InputError(f"configuration: unknown field {where}{name}; known: {sorted(known)}")
-    return cls(
-        **{
-            name: _build(types[name], value, f"{where}{name}.")
-            if dataclasses.is_dataclass(types[name])
-            else _tuples(value)
-            for name, value in values.items()
-        }
-    )
+    arguments = {
+        name: _build(types[name], value, f"{where}{name}.")
+        if dataclasses.is_dataclass(types[name])
+        else _tuples(value)
+        for name, value in values.items()
+    }
+    try:
+        return cls(**arguments)
+    except TypeError as error:
+        raise InputError(f"configuration: {where[:-1]}: a value of a wrong type: {error}") from None
 
 
 def _tuples(value: Any) -> Any:

@@ -17,7 +17,9 @@ from fisherae.errors import InputError
 from fisherae.evaluation import figures
 from fisherae.evaluation.report import Report, robustness_table
 from fisherae.evaluation.robustness import RobustnessPoint, corrupt, robustness
+from fisherae.files import write_atomically
 from fisherae.recipes.build import load_data
+from fisherae.recipes.config import Recipe
 from fisherae.recipes.evaluate import levels_of, refit
 from fisherae.recipes.named import recipe
 from fisherae.recipes.run import latents_of, train_recipe
@@ -31,7 +33,7 @@ MEASURES: dict[Literal["bce", "mse", "nmi"], str] = {
     "mse": "Squared error per pixel, by noise variance. Lower is better.",
     "nmi": "Normalised mutual information of the clusters. Higher is better.",
 }
-REPORT = "report.html"
+REPORT, MARKER = "report.html", "demo.txt"
 SHOWN_NOISE = 0.2
 
 
@@ -44,29 +46,36 @@ def run_demo(out: Path, seed: int = 0, epochs: int | None = None) -> Path:
         epochs: None: as the recipes say.
 
     Raises:
-        InputError: if there is something else in `out`.
+        InputError: if there is something else in `out`, or a number is out of range.
     """
+    recipes = {name: _recipe(recipe_name, seed, epochs) for name, recipe_name in MODELS.items()}
     _clear(out)
     torch.set_num_threads(1)  # networks as small as these are slower on several
     models = {}
-    for name, recipe_name in MODELS.items():
-        chosen = recipe(recipe_name)
-        training = dataclasses.replace(
-            chosen.training, seed=seed, epochs=epochs or chosen.training.epochs
-        )
-        chosen = dataclasses.replace(chosen, training=training)
-        print(f"training {name} ({recipe_name})", flush=True)
-        models[name] = train_recipe(chosen, out / recipe_name)
-    return _report(models, load_data(chosen, "test"), out, seed).write(out / REPORT)
+    for name, chosen in recipes.items():
+        print(f"training {name} ({chosen.name})", flush=True)
+        models[name] = train_recipe(chosen, out / chosen.name).cpu()
+    test = load_data(recipes["Fisher AE"], "test")
+    return _report(models, test, out, seed).write(out / REPORT)
+
+
+def _recipe(name: str, seed: int, epochs: int | None) -> Recipe:
+    chosen = recipe(name)
+    epochs = chosen.training.epochs if epochs is None else epochs
+    training = dataclasses.replace(chosen.training, seed=seed, epochs=epochs)
+    return dataclasses.replace(chosen, training=training)
 
 
 def _clear(out: Path) -> None:
-    """Removes an earlier demo, and nothing else."""
-    ours = {REPORT, *MODELS.values()}
-    for entry in out.iterdir() if out.is_dir() else ():
-        if entry.name not in ours:
-            raise InputError(f"{out} holds {entry.name}, which is no demo: choose another --out")
+    """Makes an empty directory of `out`, which may hold an earlier demo but nothing else."""
+    marker = out / MARKER
+    ours = {MARKER, REPORT, *MODELS.values()}
+    held = sorted(entry.name for entry in out.iterdir()) if out.is_dir() else []
+    if out.is_file() or (held and (MARKER not in held or set(held) - ours)):
+        what = next((name for name in held if name not in ours), "what no demo made")
+        raise InputError(f"{out} holds {what}: choose another --out")
     shutil.rmtree(out, ignore_errors=True)
+    write_atomically(marker, "This directory was made by `fisherae demo`, which replaces it.\n")
 
 
 def _report(models: dict[str, Autoencoder], test: ImageDataset, out: Path, seed: int) -> Report:

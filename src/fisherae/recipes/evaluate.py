@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+import torch
 from torch import Generator, Tensor
 
+from fisherae import __version__
 from fisherae.autoencoder import Autoencoder
 from fisherae.data.corruptions import Corruption, GaussianNoise, Mask
 from fisherae.data.images import to_float
@@ -31,44 +33,56 @@ def evaluate_run(
     images: int | None = None,
     data: str | None = None,
     seed: int = 0,
-) -> list[RobustnessPoint]:
-    """Measures a run on its test images, and writes `robustness-CORRUPTION.{json,csv,png,svg}`.
+) -> tuple[list[RobustnessPoint], Path]:
+    """Measures a run on its test images, and writes `robustness-CORRUPTION.{json,csv,png,svg}`
+    into its directory (`robustness-CORRUPTION-DATA` for other data than its own).
 
     Arguments:
         path: the run directory.
         corruption: "noise" (levels are variances) or "mask" (levels are fractions).
         levels: of the corruption; None: a standard set.
-        images: use only the first so many test images; None: all.
+        images: use so many test images, a random subset; None: all.
         data: another data set than the run's.
         seed: of the corruption and of k-means.
+
+    Returns:
+        The points, and what the names of the files begin with.
 
     Raises:
         InputError: if the run is not finished, or an argument or the data is not usable.
     """
     chosen = levels_of(corruption, levels)
+    if seed < 0 or (images is not None and images < 1):
+        raise InputError(f"images {images}, seed {seed}: give at least one image, a seed ≥ 0")
     model, recipe = load_run(path)
     if data is not None:
         recipe = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, data=data))
-    test = load_data(recipe, "test")
-    n = len(test) if images is None else images
+    test = load_data(recipe, "test", progress=True, limit=images)
     points = robustness(
         model,
-        to_float(test.images[:n], recipe.model.value_range),
+        to_float(test.images, recipe.model.value_range),
         chosen,
-        None if test.labels is None else test.labels[:n],
+        test.labels,
         recipe.model.value_range,
         seed,
     )
-    stem = Path(path) / f"robustness-{corruption}"
+    other = [test.name.replace("/", "-")] if data is not None else []
+    stem = Path(path) / "-".join(["robustness", corruption, *other])
     rows = [dataclasses.asdict(point) for point in points]
-    write_json(
-        f"{stem}.json", {"data": test.name, "corruption": corruption, "seed": seed, "points": rows}
-    )
+    protocol = {
+        "data": dataclasses.asdict(recipe.data),
+        "split": "test",
+        "images": len(test),
+        "corruption": corruption,
+        "seed": seed,
+        "versions": {"fisherae": __version__, "torch": torch.__version__},
+    }
+    write_json(f"{stem}.json", {**protocol, "points": rows})
     figures.write_csv(Path(f"{stem}.csv"), rows)
     measure: Literal["bce", "mse"] = "mse" if points[0].bce is None else "bce"
     curves = figures.error_curves({Path(path).name: points}, measure, chosen[0].label)
     figures.save_figure(curves, stem)
-    return points
+    return points, stem
 
 
 def levels_of(corruption: str, levels: Sequence[float] | None = None) -> list[Corruption]:
@@ -108,6 +122,8 @@ def sample_run(
         seed: of the samples.
         progress: show a progress bar.
     """
+    if n < 1 or seed < 0:
+        raise InputError(f"n {n}, seed {seed}: give at least one image, and a seed ≥ 0")
     model, recipe = load_run(path)
     if prior == "refit":
         refit(model, latents_of(path))
@@ -123,6 +139,7 @@ def refit(model: Autoencoder, latents: Tensor) -> Autoencoder:
     """
     if isinstance(model.prior, FactorablePolynomial):
         even = model.prior.order - model.prior.order % 2
+        latents = latents.to(model.prior.weight)
         model.prior = FactorablePolynomial(model.dim, even).to(latents).fit(latents)
     return model
 

@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
@@ -39,13 +40,17 @@ def train_recipe(
         InputError: if `out` exists and `resume` is off, or the data or a value is not usable.
         NonFiniteError: if training diverges.
     """
-    if not resume:
+    accelerator = start_accelerator(recipe.training.device)
+    if accelerator.is_main_process and not resume:
         RunDirectory.require_new(out)
     data = load_data(recipe, "train", progress)
-    accelerator = start_accelerator(recipe.training.device)
     torch.manual_seed(recipe.training.seed)
     objective = build_objective(recipe, data.shape).to(accelerator.device)
-    run = RunDirectory.open(out) if resume else RunDirectory.create(out, to_dict(recipe))
+    if accelerator.is_main_process:
+        begin = RunDirectory.resume if resume else RunDirectory.create
+        begin(out, to_dict(recipe))
+    accelerator.wait_for_everyone()
+    run = RunDirectory.open(out)
     batches = Batches(
         data.images,
         recipe.training.batch_size,
@@ -92,9 +97,12 @@ def latents_of(path: Path | str) -> Tensor:
         InputError: if the run has none.
     """
     file = Path(path) / LATENTS
-    if not file.is_file():
-        raise InputError(f"{file}: no such file; finish the run's training with --resume")
-    return safetensors.torch.load_file(file)["z"]
+    try:
+        return safetensors.torch.load_file(file)["z"]
+    except FileNotFoundError:
+        raise InputError(f"{file}: no such file; finish training with --resume") from None
+    except (KeyError, safetensors.SafetensorError) as error:
+        raise InputError(f"{file}: not the latents of a run ({error})") from None
 
 
 def _validation(
@@ -102,11 +110,11 @@ def _validation(
 ) -> Callable[[], dict[str, float]] | None:
     """Mean squared error per pixel on held-out images, clean."""
     try:
-        held_out = load_data(recipe, "test")
+        held_out = load_data(recipe, "test", limit=VALIDATION_IMAGES)
     except InputError as error:
         warnings.warn(f"training without validation: {error}", stacklevel=2)
         return None
-    x = to_float(held_out.images[:VALIDATION_IMAGES], recipe.model.value_range).to(device)
+    x = to_float(held_out.images, recipe.model.value_range).to(device)
 
     @torch.no_grad()
     def validate() -> dict[str, float]:
@@ -129,7 +137,8 @@ def _finish(model: Autoencoder, data: ImageDataset, recipe: Recipe, run: RunDire
 def aggregated_posterior(model: Autoencoder, data: ImageDataset, recipe: Recipe) -> Tensor:
     """One sample of q(z|x) for each of up to 10,000 training images, shape (n, dim)."""
     device = next(model.parameters()).device
-    images = data.images[:AGGREGATED_IMAGES]
+    n = min(len(data), AGGREGATED_IMAGES)
+    images = data.subset(n, recipe.training.seed).images
     with evaluating(model):
         parts = [
             model.encode(to_float(part, recipe.model.value_range).to(device)).rsample()

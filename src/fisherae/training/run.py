@@ -6,10 +6,10 @@ import platform
 import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
 import torch
 
 from fisherae import __version__
@@ -17,6 +17,8 @@ from fisherae.errors import InputError
 from fisherae.files import read_json, write_atomically, write_json
 
 __all__ = ["RunDirectory"]
+
+PACKAGES = ("torch", "numpy", "accelerate", "datasets", "pillow", "safetensors", "scikit-learn")
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,23 @@ class RunDirectory:
         config = json.loads(_to_json(config, path / "config.json"))
         (path / "checkpoints").mkdir(parents=True)
         write_json(path / "environment.json", _environment())
+        write_json(path / "config.json", config)
+        return cls(path, config)
+
+    @classmethod
+    def resume(cls, path: str | Path, config: dict[str, Any]) -> Self:
+        """Continue a run with a configuration, which replaces the recorded one.
+
+        The environment is recorded beside those of the run's earlier parts.
+
+        Raises:
+            InputError: there is no run at `path`.
+        """
+        path = cls.open(path).path
+        config = json.loads(_to_json(config, path / "config.json"))
+        environment = read_json(path / "environment.json")
+        environment.setdefault("resumed", []).append(_environment())
+        write_json(path / "environment.json", environment)
         write_json(path / "config.json", config)
         return cls(path, config)
 
@@ -119,9 +138,12 @@ class RunDirectory:
 
     def _parse(self, line: str, number: int) -> dict[str, Any]:
         try:
-            return dict(json.loads(line))
+            metrics = dict(json.loads(line))
         except (TypeError, ValueError) as error:
             raise InputError(f"{self.metrics_file}, line {number}: not JSON: {error}") from error
+        if not isinstance(metrics.get("step"), int):
+            raise InputError(f"{self.metrics_file}, line {number}: no step")
+        return metrics
 
     def truncate_metrics(self, step: int) -> None:
         """Forget what was measured after `step`, so that it can be measured again."""
@@ -149,9 +171,8 @@ def _environment() -> dict[str, Any]:
     return {
         "versions": {
             "fisherae": __version__,
-            "torch": torch.__version__,
-            "numpy": np.__version__,
             "python": platform.python_version(),
+            **{package: metadata.version(package) for package in PACKAGES},
         },
         "platform": platform.platform(),
         "processor": _processor(),

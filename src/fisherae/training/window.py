@@ -17,7 +17,7 @@ class Terms(Protocol):
     def total(self) -> Tensor:
         """The sum that is minimised, a scalar."""
 
-    def items(self) -> dict[str, Tensor]:
+    def by_name(self) -> dict[str, Tensor]:
         """The terms by name, scalars, without the total."""
 
 
@@ -29,7 +29,7 @@ class Window:
         >>> window = Window()
         >>> for value in (1.0, 3.0):
         ...     loss = torch.tensor(value)
-        ...     terms = SimpleNamespace(total=loss, items=lambda: {"error": loss})
+        ...     terms = SimpleNamespace(total=loss, by_name=lambda: {"error": loss})
         ...     window.append(terms, grad_norm=2 * loss)
         >>> window.means(window.stack())
         {'error': 2.0, 'total': 2.0, 'grad_norm': 4.0, 'grad_norm_max': 6.0}
@@ -41,7 +41,7 @@ class Window:
 
     def append(self, terms: Terms, grad_norm: Tensor) -> None:
         """Add one step."""
-        values = {**terms.items(), "total": terms.total, "grad_norm": grad_norm}
+        values = {**terms.by_name(), "total": terms.total, "grad_norm": grad_norm}
         self.names = tuple(values)
         self.rows.append(torch.stack([value.detach() for value in values.values()]))
 

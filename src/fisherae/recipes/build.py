@@ -26,11 +26,8 @@ SHAPES = {"mnist": (1, 28, 28), "celeba": (3, 64, 64)}
 def load_data(
     recipe: Recipe, split: str, progress: bool = False, limit: int | None = None
 ) -> ImageDataset:
-    """The images of a recipe, cut as it says.
-
-    The recipe's own limit holds for the training images; of any split, `limit` takes a random
-    subset.
-    """
+    """The images of a recipe, cut as it says: of its training images at most as many as its own
+    limit, of another split a random subset of `limit` images."""
     data = recipe.data
     limit = data.limit if split == "train" else limit
     return sources.load(

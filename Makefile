@@ -12,7 +12,8 @@ help:
 	@echo "make setup    only set up the virtual environment $(VENV)"
 	@echo "make lint     formatting, lint and types"
 	@echo "make format   format the code"
-	@echo "make results  train and evaluate what results/mnist.md reports (hours)"
+	@echo "make results  train and evaluate what results/mnist.md reports (hours; MNIST is looked"
+	@echo "              for in \$$FISHERAE_DATA/mnist and data/mnist, then on the hub)"
 	@echo "make clean    remove the virtual environment, the demo and caches"
 
 setup: $(VENV)/.installed

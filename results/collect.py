@@ -25,6 +25,7 @@ MODELS = {
     "vae": "VAE",
     "vae-batch-norm": "VAE, batch norm",
     "fisher-paper": "Fisher AE, paper preset",
+    "vae-paper": "VAE, paper preset",
     "wae-gan": "WAE-GAN",
 }
 SHOWN_NOISE = 0.5

@@ -35,8 +35,11 @@ first() {
 second() {
   model vae mnist-vae
   model fisher-paper mnist-fisher --preset paper
+  model vae-paper mnist-vae --preset paper
 }
 first & one=$!
 second & two=$!
-wait $one && wait $two
+wait $one && ok=1 || ok=0
+wait $two || ok=0
+[ $ok = 1 ] || { echo "a training failed, see above; run this again to go on" >&2; exit 1; }
 "$BIN/python" results/collect.py "$OUT" results/mnist

@@ -1,6 +1,6 @@
 """Gathers what results/mnist.sh trained: one page of tables, one figure, the data behind both.
 
-python results/collect.py RUNS STEM      writes STEM.md, STEM.csv, STEM-*.png, STEM-*.svg
+python results/collect.py RUNS STEM      writes STEM.md, STEM.csv and figures STEM-*
 """
 
 import dataclasses
@@ -13,6 +13,7 @@ from torch import Generator
 from fisherae.data.corruptions import GaussianNoise
 from fisherae.data.images import to_float
 from fisherae.evaluation import figures
+from fisherae.evaluation.figures.files import render
 from fisherae.evaluation.robustness import RobustnessPoint, corrupt
 from fisherae.files import read_json, write_atomically
 from fisherae.recipes.build import load_data
@@ -140,12 +141,12 @@ def pictures(present: dict[str, Path], stem: Path) -> None:
     noisy = corrupt(x, GaussianNoise(SHOWN_NOISE))
     answers = {name: model.reconstruct(noisy) for name, (model, _) in loaded.items()}
     figure = figures.reconstructions(x, answers, noisy)
-    figures.save_figure(figure, Path(f"{stem}-reconstructions"))
+    write_atomically(f"{stem}-reconstructions.png", render(figure, "png"))
     images = {}
     for name, (model, _) in loaded.items():
         refit(model, latents_of(present[name]))
         images[name] = model.sample(64, generator=Generator().manual_seed(0))
-    figures.save_figure(figures.samples(images), Path(f"{stem}-samples"))
+    write_atomically(f"{stem}-samples.png", render(figures.samples(images), "png"))
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ def run_demo(out: Path, seed: int = 0, epochs: int | None = None) -> Path:
         print(f"training {name} ({chosen.name})", flush=True)
         models[name] = train_recipe(chosen, out / chosen.name).cpu()
     test = load_data(recipes["Fisher AE"], "test")
-    return _report(models, test, out, seed).write(out / REPORT)
+    return _report(models, test, out, seed, epochs).write(out / REPORT)
 
 
 def _recipe(name: str, seed: int, epochs: int | None) -> Recipe:
@@ -78,20 +78,26 @@ def _clear(out: Path) -> None:
     write_atomically(marker, "This directory was made by `fisherae demo`, which replaces it.\n")
 
 
-def _report(models: dict[str, Autoencoder], test: ImageDataset, out: Path, seed: int) -> Report:
+def _report(
+    models: dict[str, Autoencoder], test: ImageDataset, out: Path, seed: int, epochs: int | None
+) -> Report:
     x = to_float(test.images, (0.0, 1.0))
     noise = levels_of("noise")
     results = {
         name: robustness(model, x, noise, test.labels, seed=seed) for name, model in models.items()
     }
     report = Report("Fisher auto-encoder, VAE and WAE-GAN on 8x8 digits")
-    report.text(_summary(results)).command("fisherae demo")
+    report.text(_summary(results)).command(_command(seed, epochs))
     _add_robustness(report, results)
     _add_reconstructions(report, models, x, seed)
     _add_samples(report, models, out, seed)
     _add_training(report, out)
     report.heading("Protocol").text(_protocol(models, test, seed))
     return report
+
+
+def _command(seed: int, epochs: int | None) -> str:
+    return f"fisherae demo --seed {seed}" + ("" if epochs is None else f" --epochs {epochs}")
 
 
 def _summary(results: dict[str, list[RobustnessPoint]]) -> str:

@@ -1,6 +1,7 @@
 """Every test runs on one torch thread and from a known seed; shapes are checked by beartype."""
 
 import os
+import signal
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -24,6 +25,8 @@ MATHEMATICS = (
 
 install_import_hook(MATHEMATICS, "beartype.beartype")
 torch.set_num_threads(1)
+# A shell that starts the tests in the background has them ignore Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,8 @@ __all__ = ["interruptions"]
 def interruptions() -> Iterator[Callable[[], bool]]:
     """Inside, the first Ctrl-C only makes the yielded function true; a second one acts at once.
 
-    Outside of the main thread, where Python delivers no signals, the function stays false.
+    Where Ctrl-C is ignored, as by `nohup` or in the background of a script, it stays so. Outside of
+    the main thread, where Python delivers no signals, the function stays false.
 
     Example:
         >>> with interruptions() as interrupted:
@@ -27,10 +28,10 @@ def interruptions() -> Iterator[Callable[[], bool]]:
         received.append(number)
         signal.signal(signal.SIGINT, previous)
 
-    if current_thread() is not main_thread():
+    previous = signal.getsignal(signal.SIGINT) or signal.SIG_DFL
+    if current_thread() is not main_thread() or previous is signal.SIG_IGN:
         yield lambda: False
         return
-    previous = signal.getsignal(signal.SIGINT) or signal.SIG_DFL
     signal.signal(signal.SIGINT, remember)
     try:
         yield lambda: bool(received)

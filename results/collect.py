@@ -144,16 +144,17 @@ def tables(results: dict[str, list[RobustnessPoint]], corruption: str) -> list[s
 
 def ratios(results: dict[str, list[RobustnessPoint]]) -> list[str]:
     """How the default Fisher auto-encoder stands to the VAEs, clean and at the strongest noise."""
-    if not {"Fisher AE", "VAE", "VAE, batch norm"} <= results.keys():
+    vaes = {name: own for name, own in results.items() if name.startswith("VAE")}
+    if "Fisher AE" not in results or "VAE" not in vaes:
         return []
-    fisher, vae = results["Fisher AE"], results["VAE"]
-    best = min(vae[-1].bce, results["VAE, batch norm"][-1].bce)
-    cleanest = min(vae[0].bce, results["VAE, batch norm"][0].bce)
+    fisher, same = results["Fisher AE"], vaes["VAE"]
+    best = [min(own[i].bce for own in vaes.values()) for i in (0, -1)]
     return [
         f"The default Fisher AE's BCE at σ² = {fisher[-1].level:g} is"
-        f" {fisher[-1].bce / vae[-1].bce:.3f} of the same-network VAE's and"
-        f" {fisher[-1].bce / best:.3f} of the better VAE's; on clean images"
-        f" {fisher[0].bce / vae[0].bce:.3f} and {fisher[0].bce / cleanest:.3f}."
+        f" {fisher[-1].bce / same[-1].bce:.3f} of the same-network VAE's and"
+        f" {fisher[-1].bce / best[1]:.3f} of the best VAE's there ({len(vaes)} encoders and"
+        f" settings); on clean images {fisher[0].bce / same[0].bce:.3f} and"
+        f" {fisher[0].bce / best[0]:.3f}."
     ]
 
 

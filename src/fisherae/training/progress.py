@@ -6,6 +6,7 @@ from typing import Self
 
 from rich import progress
 from rich.console import Console
+from rich.table import Column
 from rich.text import Text
 
 __all__ = ["Progress"]
@@ -39,12 +40,16 @@ class Progress:
         self.console = Console(stderr=True, quiet=quiet)
         self.bar = progress.Progress(
             progress.TextColumn("training"),
-            progress.BarColumn(),
+            progress.BarColumn(bar_width=16),
             progress.TaskProgressColumn(),
             self.speed,
             progress.TimeRemainingColumn(),
-            progress.TextColumn("{task.description}"),
+            # What is left of the line: a narrow terminal cuts the values, not the bar.
+            progress.TextColumn(
+                "{task.description}", table_column=Column(ratio=1, no_wrap=True, min_width=12)
+            ),
             console=self.console,
+            expand=True,
             disable=not (bar and self.console.is_terminal),
         )
         self.task = self.bar.add_task("", total=epochs * steps_per_epoch, completed=done)

@@ -119,6 +119,20 @@ def test_resume_goes_on_to_more_epochs(tmp_path: Path) -> None:
     assert weights[0] == weights[1]
 
 
+def test_presets_do_not_share_a_default_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lines of --help and of the README, one after the other."""
+    monkeypatch.chdir(tmp_path)
+    assert run("train", "digits-fisher", *TINY) == 0
+    assert run("train", "digits-fisher", "--preset", "paper", *TINY) == 0
+    assert run("train", "digits-fisher", "--preset", "paper", "--resume") == 0
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == [
+        "digits-fisher",
+        "digits-fisher-paper",
+    ]
+
+
 @pytest.mark.parametrize("name", [n for n in named.NAMES if n.startswith("digits")])
 @pytest.mark.parametrize("preset", ["default", "paper"])
 def test_every_digits_recipe_trains(name: str, preset: str, tmp_path: Path) -> None:

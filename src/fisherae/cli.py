@@ -133,7 +133,7 @@ class Run:
     preset: named.Preset = "default"
     """default: trains soundly; paper: the paper's values to the letter."""
     out: Path | None = None
-    """Run directory. None: runs/RECIPE."""
+    """Run directory. None: runs/RECIPE, with the paper's preset runs/RECIPE-paper."""
     resume: bool = False
     """Continue the run in that directory, from its newest checkpoint and with its recipe."""
 
@@ -157,7 +157,7 @@ def train(words: list[str]) -> None:
     run, recipe = _training(name, options)
     from fisherae.recipes.run import train_recipe
 
-    out = run.out or Path("runs") / name
+    out = run.out or _default_out(name, run.preset)
     train_recipe(recipe, out, run.resume)
     print(f"run: {out}\nnext: fisherae evaluate {out}\n      fisherae sample {out}")
 
@@ -218,13 +218,17 @@ def _training(name: str, words: list[str]) -> tuple[Run, Recipe]:
     recipe = named.recipe(name, first.preset)
     if not first.resume:
         return _parse_training(name, recipe, words)
-    recorded = _recorded(first.out or Path("runs") / name)
+    recorded = _recorded(first.out or _default_out(name, first.preset))
     asked = recipe.name if first.preset != "default" else name
     if recorded.name and asked not in (recorded.name, recorded.name.split()[0]):
         raise InputError(f"--resume: the run was started as {recorded.name!r}, not {asked!r}")
     run, chosen = _parse_training(name, recorded, words)
     _require_continuation(recorded, chosen)
     return run, chosen
+
+
+def _default_out(name: str, preset: str) -> Path:
+    return Path("runs") / (name if preset == "default" else f"{name}-{preset}")
 
 
 def _recorded(path: Path) -> Recipe:
@@ -277,7 +281,8 @@ def _recipes() -> str:
             "",
             "  fisherae train digits-fisher --epochs 20",
             "  fisherae train mnist-vae --data path/to/mnist --out runs/vae-1 --seed 1",
-            "  fisherae train digits-fisher --data path/to/images --size 32 --network small",
+            "  fisherae train digits-fisher --data path/to/images --size 32 --network small \\",
+            "    --out runs/images",
             "  fisherae train digits-fisher --resume",
         ]
     )

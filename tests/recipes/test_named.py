@@ -1,9 +1,13 @@
 """The recipes: what the paper's values are, and what stays equal between the families."""
 
+import dataclasses
+
 import pytest
+import torch
 
 import fisherae as fae
 from fisherae.recipes import named
+from fisherae.recipes.build import load_data
 from fisherae.recipes.config import FisherRecipe, VaeRecipe, WaeGanRecipe, from_dict, to_dict
 
 DATASETS = ("digits", "mnist", "celeba")
@@ -94,6 +98,14 @@ def test_default_preset_trains_soundly(data: str) -> None:
 def test_refuses_a_damaged_configuration(config: dict[str, object], message: str) -> None:
     with pytest.raises(fae.InputError, match=message):
         from_dict(config)
+
+
+def test_held_out_images_do_not_depend_on_the_seed() -> None:
+    """Models of different seeds are compared on the same test images."""
+    first, second = named.recipe("digits-fisher"), named.recipe("digits-vae")
+    second = dataclasses.replace(second, training=dataclasses.replace(second.training, seed=7))
+    subsets = [load_data(recipe, "test", limit=20).images for recipe in (first, second)]
+    assert torch.equal(*subsets)
 
 
 def test_refuses_unknown_names() -> None:

@@ -27,17 +27,16 @@ def load_data(
     recipe: Recipe, split: str, progress: bool = False, limit: int | None = None
 ) -> ImageDataset:
     """The images of a recipe, cut as it says: of its training images at most as many as its own
-    limit, of another split a random subset of `limit` images."""
-    data = recipe.data
-    limit = data.limit if split == "train" else limit
+    limit, of another split a random subset of `limit` images, the same for every seed."""
+    data, training = recipe.data, split == "train"
     return sources.load(
         data.data,
         split,
         size=data.size,
         channels=data.channels,
         crop=data.crop,
-        limit=limit,
-        seed=recipe.training.seed,
+        limit=data.limit if training else limit,
+        seed=recipe.training.seed if training else 0,
         progress=progress,
     )
 

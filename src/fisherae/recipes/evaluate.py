@@ -20,9 +20,11 @@ from fisherae.priors import FactorablePolynomial
 from fisherae.recipes.build import load_data
 from fisherae.recipes.run import latents_of, load_run
 
-__all__ = ["CORRUPTIONS", "evaluate_run", "refit", "sample_run"]
+__all__ = ["CORRUPTIONS", "evaluate_run", "levels_of", "refit", "sample_run", "save_samples"]
 
-CORRUPTIONS: dict[str, type[GaussianNoise] | type[Mask]] = {"noise": GaussianNoise, "mask": Mask}
+CORRUPTIONS: dict[str, type[GaussianNoise] | type[Mask]] = {
+    corruption.name: corruption for corruption in (GaussianNoise, Mask)
+}
 LEVELS = {"noise": (0.0, 0.1, 0.2, 0.5, 1.0), "mask": (0.0, 0.2, 0.4, 0.6, 0.8)}
 
 
@@ -134,8 +136,7 @@ def sample_run(
 def refit(model: Autoencoder, latents: Tensor) -> Autoencoder:
     """Fits a polynomial prior to latents in closed form, in place; other priors stay.
 
-    Odd orders are never a density on the whole line, so the fit is one order lower there, on the
-    next even order.
+    An odd order is never a density on the whole line: it is refitted one order lower.
     """
     if isinstance(model.prior, FactorablePolynomial):
         even = model.prior.order - model.prior.order % 2

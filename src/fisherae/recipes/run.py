@@ -126,7 +126,7 @@ def _validation(
 
 
 def _finish(model: Autoencoder, data: ImageDataset, recipe: Recipe, run: RunDirectory) -> None:
-    z = aggregated_posterior(model, data, recipe)
+    z = _aggregated_posterior(model, data, recipe)
     if isinstance(model.prior, FactorablePolynomial):
         model.prior.confine(z)
     write_atomically(run.path / LATENTS, safetensors.torch.save({"z": z.cpu()}))
@@ -134,7 +134,7 @@ def _finish(model: Autoencoder, data: ImageDataset, recipe: Recipe, run: RunDire
 
 
 @torch.no_grad()
-def aggregated_posterior(model: Autoencoder, data: ImageDataset, recipe: Recipe) -> Tensor:
+def _aggregated_posterior(model: Autoencoder, data: ImageDataset, recipe: Recipe) -> Tensor:
     """One sample of q(z|x) for each of up to 10,000 training images, shape (n, dim)."""
     device = next(model.parameters()).device
     n = min(len(data), AGGREGATED_IMAGES)

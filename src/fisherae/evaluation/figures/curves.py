@@ -21,7 +21,7 @@ _MEASURES = {
     "nmi": "NMI of k-means clusters and classes",
 }
 _BATCH = 128  # of the paper, over whose spread Figure 5 draws its error bars
-_BOOKKEEPING = {"step", "epoch", "images", "learning_rate", "lr", "seconds", "grad_norm_max"}
+_BOOKKEEPING = {"step", "epoch", "images", "learning_rate", "seconds", "grad_norm_max"}
 _POINTS = 300  # more a line cannot show
 
 _Row = Mapping[str, Any]

@@ -1,48 +1,106 @@
 import math
+from typing import get_args
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
+from scipy import ndimage, stats
 
-from fisherae.data.corruptions import Corruption, GaussianNoise, Mask
+from fisherae.data.config import CorruptionName
+from fisherae.data.corruptions import (
+    CORRUPTIONS,
+    LEVELS,
+    Blur,
+    Contrast,
+    Corruption,
+    GaussianNoise,
+    Mask,
+    Occlusion,
+    SaltAndPepper,
+    corruption_levels,
+)
 from fisherae.errors import InputError
 
-CORRUPTIONS = [GaussianNoise(0.3), Mask(0.4)]
+RANDOM = [GaussianNoise(0.3), Mask(0.4), SaltAndPepper(0.4, (-1.0, 1.0)), Occlusion(0.3)]
+ALL = [*RANDOM, Blur(1.2), Contrast(0.4)]
+ZERO = [corruption_levels(name, [0.0])[0] for name in CORRUPTIONS]
+
+
+def each(corruptions: list[Corruption]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("corruption", corruptions, ids=lambda c: c.name)
 
 
 def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-@pytest.mark.parametrize("corruption", CORRUPTIONS, ids=lambda c: c.name)
+@each(ALL)
 def test_contract(corruption: Corruption) -> None:
-    x = torch.rand(5, 3, 6, 7, dtype=torch.float64)
+    x = 3 * torch.randn(5, 3, 6, 7, dtype=torch.float64)
     clean = x.clone()
     once, again = corruption(x, generator()), corruption(x, generator())
     assert torch.equal(once, again)
-    assert not torch.equal(once, corruption(x, generator(1)))
+    assert torch.equal(once, corruption(x, generator(1))) == (corruption not in RANDOM)
     assert torch.equal(x, clean)
+    assert not torch.equal(once, x)
     assert (once.shape, once.dtype) == (x.shape, x.dtype)
     assert isinstance(corruption.label, str)
 
 
-@pytest.mark.parametrize("corruption", [GaussianNoise(0.0), Mask(0.0)], ids=lambda c: c.name)
+@each(ALL)
+def test_an_image_does_not_depend_on_the_others(corruption: Corruption) -> None:
+    x = torch.rand(5, 1, 6, 6)
+    other = x.clone()
+    other[1:] = torch.rand(4, 1, 6, 6)
+    first, same = corruption(x, generator())[0], corruption(other, generator())[0]
+    torch.testing.assert_close(first, same)
+
+
+@each(ALL)
+def test_pixels_are_not_clipped(corruption: Corruption) -> None:
+    x = 100 + torch.rand(5, 1, 6, 6)
+    assert corruption(x, generator()).max() > 99
+
+
+@each([Mask(0.4), SaltAndPepper(0.4), Occlusion(0.3), Blur(1.2), Contrast(0.4), Contrast(0.7)])
+@pytest.mark.parametrize("white", [0.0, 0.5, 0.99, 1.0])
+def test_all_but_noise_stay_in_the_range_to_the_last_bit(
+    corruption: Corruption, white: float
+) -> None:
+    x = (torch.rand(200, 3, 28, 28) < white).float()
+    low, high = corruption(x, generator()).aminmax()
+    assert 0 <= low <= high <= 1
+
+
+@each(ZERO)
 def test_level_zero_changes_nothing(corruption: Corruption) -> None:
     x = torch.rand(4, 1, 5, 5)
     assert corruption.level == 0
-    assert torch.equal(corruption(x), x)
+    once = corruption(x)
+    assert torch.equal(once, x)
+    assert once.data_ptr() != x.data_ptr()
 
 
-@pytest.mark.parametrize("corruption", CORRUPTIONS, ids=lambda c: c.name)
+@pytest.mark.parametrize("name", CORRUPTIONS)
+def test_standard_levels_grow_from_nothing_and_do_more_and_more(name: str) -> None:
+    corruptions = corruption_levels(name)
+    assert [corruption.level for corruption in corruptions] == list(LEVELS[name])
+    assert LEVELS[name][0] == 0
+    x = torch.rand(50, 1, 8, 8)
+    done = [(corruption(x, generator()) - x).square().mean().item() for corruption in corruptions]
+    assert done == sorted(set(done))
+
+
+@each(ALL)
 def test_lower_precision_sees_the_same_random_numbers(corruption: Corruption) -> None:
     x = torch.rand(4, 1, 5, 5)
     half = corruption(x.bfloat16(), generator()).float()
     torch.testing.assert_close(half, corruption(x, generator()), atol=0.02, rtol=0.02)
 
 
-@pytest.mark.parametrize("corruption", CORRUPTIONS, ids=lambda c: c.name)
+@each(ALL)
 def test_whole_numbers_are_refused(corruption: Corruption) -> None:
     with pytest.raises(InputError, match="uint8"):
         corruption(torch.zeros(2, 1, 4, 4, dtype=torch.uint8))
@@ -73,13 +131,117 @@ def test_mask_hits_all_components_alike_and_images_apart() -> None:
     assert len({tuple(row) for row in zeros.tolist()}) > 3900
 
 
-@pytest.mark.parametrize("variance", [-0.1, math.inf, math.nan])
-def test_bad_variance(variance: float) -> None:
-    with pytest.raises(InputError, match="variance"):
-        GaussianNoise(variance)
+@given(fraction=st.floats(0, 1), shape=st.tuples(*[st.integers(1, 5)] * 4), seed=st.integers(0, 99))
+def test_salt_and_pepper_halve_exactly_their_fraction(
+    fraction: float, shape: tuple[int, ...], seed: int
+) -> None:
+    x = torch.full(shape, 0.25)
+    hit = SaltAndPepper(fraction, (-1.0, 1.0))(x, generator(seed)).flatten(1)
+    expected = round(fraction * math.prod(shape[1:]))
+    assert (hit == -1).sum(1).tolist() == [expected // 2] * shape[0]
+    assert (hit == 1).sum(1).tolist() == [expected - expected // 2] * shape[0]
+    assert ((hit == 0.25) | (hit.abs() == 1)).all()
 
 
-@pytest.mark.parametrize("fraction", [-0.1, 1.1, math.nan])
-def test_bad_fraction(fraction: float) -> None:
-    with pytest.raises(InputError, match="fraction"):
-        Mask(fraction)
+def test_salt_and_pepper_hit_all_components_alike_and_images_apart() -> None:
+    hit = SaltAndPepper(0.5)(torch.full((4000, 2, 4, 4), 0.5), generator()).flatten(1)
+    for end in (0, 1):
+        # Binomial(4000, 1/4) again.
+        assert ((hit == end).sum(0) - 1000).abs().max() < 164
+    assert len({tuple(row) for row in hit.tolist()}) > 3900
+
+
+@given(fraction=st.floats(0, 1), height=st.integers(1, 9), width=st.integers(1, 9))
+def test_occlusion_is_one_block_of_its_fraction_in_all_channels(
+    fraction: float, height: int, width: int
+) -> None:
+    occluded = Occlusion(fraction)(torch.ones(20, 2, height, width), generator())
+    sides = round(math.sqrt(fraction) * height), round(math.sqrt(fraction) * width)
+    for image in occluded.numpy():
+        np.testing.assert_array_equal(image[0], image[1])
+        rows, columns = np.nonzero(image[0] == 0)
+        assert len(rows) == math.prod(sides)
+        if len(rows):
+            assert (np.ptp(rows) + 1, np.ptp(columns) + 1) == sides
+
+
+def test_occlusion_lies_anywhere_inside_alike() -> None:
+    hole = Occlusion(0.25)(torch.ones(9000, 1, 4, 4), generator())[:, 0] == 0
+    corners = hole.flatten(1).float().argmax(1)
+    # Nine places of a 2x2 square in 4x4 pixels, named by their upper left pixel.
+    counts = corners.bincount(minlength=16).view(4, 4)[:3, :3].flatten()
+    assert counts.sum() == 9000
+    assert stats.chisquare(counts.numpy()).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("sigma", [0.05, 0.5, 1.0, 3.0, 10.0])
+@pytest.mark.parametrize("shape", [(2, 3, 8, 8), (2, 1, 28, 28), (1, 1, 5, 12), (1, 1, 1, 3)])
+def test_blur_is_scipys(sigma: float, shape: tuple[int, ...]) -> None:
+    x = torch.randn(shape, dtype=torch.float64)
+    # scipy cuts at `truncate` standard deviations, in whole pixels.
+    expected = ndimage.gaussian_filter(
+        x.numpy(), (0, 0, sigma, sigma), mode="reflect", truncate=7.0
+    )
+    np.testing.assert_allclose(Blur(sigma)(x), expected, atol=1e-7)
+
+
+@pytest.mark.parametrize("sigma", [1e-300, 100.0, 1e300])
+def test_the_ends_of_blur(sigma: float) -> None:
+    x = torch.randn(2, 3, 8, 8)
+    expected = x if sigma < 1 else x.mean(dim=(2, 3), keepdim=True).expand_as(x)
+    torch.testing.assert_close(Blur(sigma)(x), expected, atol=1e-6, rtol=0)
+
+
+@given(reduction=st.floats(0, 1), seed=st.integers(0, 99))
+def test_contrast_keeps_the_mean_and_shrinks_the_deviations(reduction: float, seed: int) -> None:
+    x = np.random.default_rng(seed).normal(size=(3, 2, 4, 5))
+    mean = x.mean(axis=(1, 2, 3), keepdims=True)
+    reduced = Contrast(reduction)(torch.from_numpy(x))
+    np.testing.assert_allclose(reduced, mean + (1 - reduction) * (x - mean), atol=1e-12)
+
+
+def test_every_name_of_the_configuration_is_a_corruption_and_has_levels() -> None:
+    assert get_args(CorruptionName) == tuple(CORRUPTIONS) == tuple(LEVELS)
+    assert all(CORRUPTIONS[name].name == name for name in CORRUPTIONS)
+
+
+def test_salt_and_pepper_learn_the_ends_of_the_range() -> None:
+    assert corruption_levels("salt-and-pepper", [0.1, 0.2], (-1.0, 1.0)) == [
+        SaltAndPepper(0.1, (-1.0, 1.0)),
+        SaltAndPepper(0.2, (-1.0, 1.0)),
+    ]
+    assert corruption_levels("noise", (0.5,), (-1.0, 1.0)) == [GaussianNoise(0.5)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        (("fog",), "unknown corruption 'fog'; known: noise, mask"),
+        (("noise", []), "no levels"),
+        (("mask", [0.1, 1.5]), "masked fraction is 1.5"),
+        (("salt-and-pepper", [0.1], (1.0, 0.0)), "value_range"),
+    ],
+)
+def test_bad_levels(arguments: tuple[object, ...], match: str) -> None:
+    with pytest.raises(InputError, match=match):
+        corruption_levels(*arguments)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("kind", "what"), [(GaussianNoise, "variance"), (Blur, "sigma")])
+@pytest.mark.parametrize("level", [-0.1, math.inf, math.nan])
+def test_bad_scale(kind: type[GaussianNoise], what: str, level: float) -> None:
+    with pytest.raises(InputError, match=what):
+        kind(level)
+
+
+@pytest.mark.parametrize("kind", [Mask, SaltAndPepper, Occlusion, Contrast])
+@pytest.mark.parametrize("level", [-0.1, 1.1, math.nan])
+def test_bad_fraction(kind: type[Mask], level: float) -> None:
+    with pytest.raises(InputError, match=r"(fraction|reduction) is .* \[0, 1\]"):
+        kind(level)
+
+
+@each([Occlusion(0.1), Blur(1.0)])
+def test_rows_and_columns_are_needed(corruption: Corruption) -> None:
+    with pytest.raises(InputError, match=r"\(2, 16\)"):
+        corruption(torch.rand(2, 16))

@@ -137,6 +137,17 @@ def test_ranks_share_the_global_batch(n: int, share: int, world_size: int) -> No
         assert joined == expected[: len(joined)]
 
 
+@pytest.mark.parametrize("value_range", RANGES)
+def test_corrupted_images_come_as_they_are_in_the_order_of_clean_ones(
+    value_range: tuple[float, float],
+) -> None:
+    floats = torch.randn(50, 1, 3, 3)
+    clean = Batches(numbered(50), 10, seed=1, rank=1, world_size=2)
+    corrupted = Batches(floats, 10, value_range, seed=1, rank=1, world_size=2)
+    for order, batch in zip(epoch_order(clean, 2, 1), corrupted.epoch(2, 1), strict=True):
+        assert torch.equal(batch, floats[order])
+
+
 def test_batches_come_in_their_range() -> None:
     (batch,) = Batches(numbered(256), 256, value_range=(-1.0, 1.0)).epoch(0)
     assert batch.dtype == torch.float32
@@ -158,8 +169,8 @@ def test_batches_come_in_their_range() -> None:
 def test_batches_refuse(arguments: dict[str, object], match: str) -> None:
     with pytest.raises(InputError, match=match):
         Batches(numbered(10), **arguments)  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="float32"):
-        Batches(torch.rand(10, 1, 2, 2), 4)
+    with pytest.raises(InputError, match=r"float64.*give uint8 or float32"):
+        Batches(torch.rand(10, 1, 2, 2, dtype=torch.float64), 4)
 
 
 @pytest.mark.parametrize(("epoch", "start"), [(-1, 0), (0, -1), (0, 3)])

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fisherae.errors import InputError
 
-__all__ = ["Batches", "ImageDataset", "random_subset", "to_float", "to_uint8"]
+__all__ = ["Batches", "ImageDataset", "as_float", "random_subset", "to_float", "to_uint8"]
 
 VALUE_RANGES = ((0.0, 1.0), (-1.0, 1.0))
 
@@ -67,19 +67,20 @@ class ImageDataset:
 
 
 class Batches:
-    r"""Batches of a set of images that lies in memory as uint8, shuffled anew in every epoch.
+    r"""Batches of a set of images that lies in memory, shuffled anew in every epoch.
 
     The order is a pure function of (seed, epoch): to resume an epoch at a step needs no state.
     With several processes ("ranks") each takes its own share of the same global batch. The last
     incomplete batch is dropped; a set smaller than one batch is one batch.
 
     The images are moved to the device once, unless they would take more than half of a GPU's free
-    memory; then each batch travels as uint8.
+    memory; then each batch travels by itself.
 
     Arguments:
-        images: uint8, shape (N, C, H, W).
+        images: shape (N, C, H, W); uint8, or, as corrupted images are, float32 in the units of
+            `value_range`, which they may leave.
         batch_size: images per step, all ranks together.
-        value_range: of the batches, (0, 1) or (-1, 1).
+        value_range: of the batches of clean images, (0, 1) or (-1, 1).
         seed: of the order, ≥ 0.
         device: where the batches are wanted.
         rank: of this process, in 0..world_size - 1.
@@ -105,7 +106,7 @@ class Batches:
         rank: int = 0,
         world_size: int = 1,
     ):
-        _check_images(images, "images")
+        _check_images(images, "images", (torch.uint8, torch.float32))
         _check_value_range(value_range)
         _check_batches(len(images), batch_size, seed, rank, world_size)
         self.batch_size = batch_size
@@ -143,7 +144,17 @@ class Batches:
         images = self._images[torch.from_numpy(index).to(self._images.device)]
         if not self._resident:
             images = images.pin_memory().to(self.device, non_blocking=True)
-        return to_float(images, self.value_range)
+        return as_float(images, self.value_range)
+
+
+def as_float(images: Tensor, value_range: tuple[float, float]) -> Tensor:
+    """uint8 as by `to_float`; floats, which are in the units of `value_range`, as they are.
+
+    Example:
+        >>> as_float(torch.tensor([-0.2, 1.0]), (0.0, 1.0))
+        tensor([-0.2000,  1.0000])
+    """
+    return images if images.is_floating_point() else to_float(images, value_range)
 
 
 def to_float(images: Tensor, value_range: tuple[float, float]) -> Tensor:
@@ -203,11 +214,14 @@ def _fits(images: Tensor, device: torch.device) -> bool:
     return images.nbytes < free / 2
 
 
-def _check_images(images: Tensor, name: str) -> None:
-    if images.dtype != torch.uint8 or images.dim() != 4 or images.numel() == 0:
+def _check_images(
+    images: Tensor, name: str, dtypes: tuple[torch.dtype, ...] = (torch.uint8,)
+) -> None:
+    if images.dtype not in dtypes or images.dim() != 4 or images.numel() == 0:
+        wanted = " or ".join(str(dtype).removeprefix("torch.") for dtype in dtypes)
         raise InputError(
             f"{name}: {images.dtype} of shape {tuple(images.shape)}: "
-            "give uint8 of shape (N, C, H, W), not empty"
+            f"give {wanted} of shape (N, C, H, W), not empty"
         )
 
 

@@ -3,10 +3,12 @@
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from fisherae.autoencoder import Autoencoder
 from fisherae.data import sources
+from fisherae.data.contamination import contaminate
+from fisherae.data.corruptions import corruption_levels
 from fisherae.data.images import ImageDataset
 from fisherae.distributions import BernoulliLikelihood, GaussianLikelihood
 from fisherae.errors import InputError
@@ -16,7 +18,7 @@ from fisherae.objectives import ElboObjective, FisherObjective, WaeGanObjective
 from fisherae.priors import FactorablePolynomial, Prior, StandardNormal
 from fisherae.recipes.config import FisherRecipe, ModelConfig, Recipe, VaeRecipe, WaeGanRecipe
 
-__all__ = ["build_objective", "build_optimizer", "load_data"]
+__all__ = ["build_objective", "build_optimizer", "load_data", "training_images"]
 
 NETWORKS: dict[str, Any] = {"mnist": mnist, "celeba": celeba, "small": small, "mlp": mlp}
 # Networks for images of one shape only; the others are built for the shape of the data.
@@ -26,8 +28,8 @@ SHAPES = {"mnist": (1, 28, 28), "celeba": (3, 64, 64)}
 def load_data(
     recipe: Recipe, split: str, progress: bool = False, limit: int | None = None
 ) -> ImageDataset:
-    """The images of a recipe, cut as it says: of its training images at most as many as its own
-    limit, of another split a random subset of `limit` images, the same for every seed."""
+    """The clean images of a recipe, cut as it says: of its training images at most as many as its
+    own limit, of another split a random subset of `limit` images, the same for every seed."""
     data, training = recipe.data, split == "train"
     return sources.load(
         data.data,
@@ -39,6 +41,18 @@ def load_data(
         seed=recipe.training.seed if training else 0,
         progress=progress,
     )
+
+
+def training_images(recipe: Recipe, progress: bool = False) -> Tensor:
+    """What a recipe trains on, shape (N, C, H, W): uint8, or, where it names a corruption, float32
+    in the units of its value range (see `fisherae.data.contamination`)."""
+    data, value_range = recipe.data, recipe.model.value_range
+    if data.corruption is None:
+        return load_data(recipe, "train", progress).images
+    # Before the images, which may take minutes: a level may be out of its range.
+    (corruption,) = corruption_levels(data.corruption, [data.corruption_level], value_range)
+    images = load_data(recipe, "train", progress).images
+    return contaminate(images, corruption, data.corrupted_share, value_range, recipe.training.seed)
 
 
 def build_objective(recipe: Recipe, shape: tuple[int, ...]) -> nn.Module:
@@ -100,6 +114,11 @@ def _check(recipe: Recipe) -> None:
         raise InputError(
             f"a Bernoulli decoder needs pixels in [0, 1], network '{recipe.model.network}' draws "
             f"them in {recipe.model.value_range}: give --likelihood gaussian"
+        )
+    if bernoulli and recipe.data.corruption == "noise":
+        raise InputError(
+            "a Bernoulli decoder needs pixels in [0, 1], which noisy training images leave: give "
+            "--likelihood gaussian, or another corruption"
         )
 
 

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from fisherae.autoencoder import Autoencoder, evaluating, load
-from fisherae.data.images import Batches, ImageDataset, to_float
+from fisherae.data.images import Batches, as_float, random_subset, to_float
 from fisherae.errors import InputError
 from fisherae.files import write_atomically
 from fisherae.priors import FactorablePolynomial
-from fisherae.recipes.build import build_objective, build_optimizer, load_data
+from fisherae.recipes.build import build_objective, build_optimizer, load_data, training_images
 from fisherae.recipes.config import Recipe, from_dict, to_dict
 from fisherae.training.device import start_accelerator
 from fisherae.training.loop import train
@@ -43,16 +43,16 @@ def train_recipe(
     accelerator = start_accelerator(recipe.training.device)
     if accelerator.is_main_process and not resume:
         RunDirectory.require_new(out)
-    data = load_data(recipe, "train", progress)
+    images = training_images(recipe, progress)
     torch.manual_seed(recipe.training.seed)
-    objective = build_objective(recipe, data.shape).to(accelerator.device)
+    objective = build_objective(recipe, tuple(images.shape[1:])).to(accelerator.device)
     if accelerator.is_main_process:
         begin = RunDirectory.resume if resume else RunDirectory.create
         begin(out, to_dict(recipe))
     accelerator.wait_for_everyone()
     run = RunDirectory.open(out)
     batches = Batches(
-        data.images,
+        images,
         recipe.training.batch_size,
         recipe.model.value_range,
         recipe.training.seed,
@@ -70,10 +70,10 @@ def train_recipe(
         run,
         resume=resume,
         progress=progress,
-        validate=_validation(model, recipe, accelerator.device),
+        validate=_validation(model, recipe, accelerator.device, at_most=len(images)),
     )
     if accelerator.is_main_process:
-        _finish(model, data, recipe, run)
+        _finish(model, images, recipe, run)
     return model.eval()
 
 
@@ -106,11 +106,11 @@ def latents_of(path: Path | str) -> Tensor:
 
 
 def _validation(
-    model: Autoencoder, recipe: Recipe, device: torch.device
+    model: Autoencoder, recipe: Recipe, device: torch.device, at_most: int
 ) -> Callable[[], dict[str, float]] | None:
     """Mean squared error per pixel on held-out images, clean."""
     try:
-        held_out = load_data(recipe, "test", limit=VALIDATION_IMAGES)
+        held_out = load_data(recipe, "test", limit=min(VALIDATION_IMAGES, at_most))
     except InputError as error:
         warnings.warn(f"training without validation: {error}", stacklevel=2)
         return None
@@ -125,8 +125,8 @@ def _validation(
     return validate
 
 
-def _finish(model: Autoencoder, data: ImageDataset, recipe: Recipe, run: RunDirectory) -> None:
-    z = _aggregated_posterior(model, data, recipe)
+def _finish(model: Autoencoder, images: Tensor, recipe: Recipe, run: RunDirectory) -> None:
+    z = _aggregated_posterior(model, images, recipe)
     if isinstance(model.prior, FactorablePolynomial):
         model.prior.confine(z)
     write_atomically(run.path / LATENTS, safetensors.torch.save({"z": z.cpu()}))
@@ -134,14 +134,13 @@ def _finish(model: Autoencoder, data: ImageDataset, recipe: Recipe, run: RunDire
 
 
 @torch.no_grad()
-def _aggregated_posterior(model: Autoencoder, data: ImageDataset, recipe: Recipe) -> Tensor:
+def _aggregated_posterior(model: Autoencoder, images: Tensor, recipe: Recipe) -> Tensor:
     """One sample of q(z|x) for each of up to 10,000 training images, shape (n, dim)."""
     device = next(model.parameters()).device
-    n = min(len(data), AGGREGATED_IMAGES)
-    images = data.subset(n, recipe.training.seed).images
+    chosen = random_subset(len(images), min(len(images), AGGREGATED_IMAGES), recipe.training.seed)
     with evaluating(model):
         parts = [
-            model.encode(to_float(part, recipe.model.value_range).to(device)).rsample()
-            for part in torch.split(images, 512)
+            model.encode(as_float(part, recipe.model.value_range).to(device)).rsample()
+            for part in torch.split(images[chosen], 512)
         ]
     return torch.cat(parts)

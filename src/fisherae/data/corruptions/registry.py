@@ -1,0 +1,55 @@
+"""The corruptions by name, each with the levels at which models are compared."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from fisherae.data.corruptions.base import Corruption
+from fisherae.data.corruptions.components import GaussianNoise, Mask, SaltAndPepper
+from fisherae.data.corruptions.whole import Blur, Contrast, Occlusion
+from fisherae.errors import InputError
+
+__all__ = ["CORRUPTIONS", "LEVELS", "corruption_levels"]
+
+CORRUPTIONS: dict[str, type[Corruption]] = {
+    kind.name: kind for kind in (GaussianNoise, Mask, SaltAndPepper, Occlusion, Blur, Contrast)
+}
+# Noise and mask: the range of the paper's figures.
+LEVELS: dict[str, tuple[float, ...]] = {
+    "noise": (0.0, 0.1, 0.2, 0.5, 1.0),
+    "mask": (0.0, 0.2, 0.4, 0.6, 0.8),
+    "salt-and-pepper": (0.0, 0.05, 0.1, 0.2, 0.4),
+    "occlusion": (0.0, 0.1, 0.2, 0.4, 0.6),
+    "blur": (0.0, 0.5, 1.0, 2.0, 3.0),
+    "contrast": (0.0, 0.2, 0.4, 0.6, 0.8),
+}
+
+
+def corruption_levels(
+    name: str, levels: Sequence[float] | None = None, value_range: tuple[float, float] = (0.0, 1.0)
+) -> list[Corruption]:
+    """A corruption at several levels.
+
+    Arguments:
+        name: one of `CORRUPTIONS`.
+        levels: in the corruption's own unit; None: those of `LEVELS`.
+        value_range: of the pixels, for the corruptions that use its ends.
+
+    Raises:
+        InputError: an unknown name, no levels, or a level out of range.
+
+    Example:
+        >>> [corruption.level for corruption in corruption_levels("mask")]
+        [0.0, 0.2, 0.4, 0.6, 0.8]
+        >>> corruption_levels("salt-and-pepper", [0.3], value_range=(-1.0, 1.0))
+        [SaltAndPepper(fraction=0.3, value_range=(-1.0, 1.0))]
+    """
+    if name not in CORRUPTIONS:
+        raise InputError(f"unknown corruption {name!r}; known: {', '.join(CORRUPTIONS)}")
+    chosen = LEVELS[name] if levels is None else levels
+    if not len(chosen):
+        raise InputError("no levels: give at least one")
+    kind: Any = CORRUPTIONS[name]
+    fields = {field.name for field in dataclasses.fields(kind)}
+    ends = {"value_range": value_range} if "value_range" in fields else {}
+    return [kind(level, **ends) for level in chosen]

@@ -47,6 +47,9 @@ def test_the_public_face(tmp_path: Path) -> None:
     )
     assert drawn.shape == (100, 8)
     assert diagnostics.method == "svgd"
+    assert diagnostics.ksd > 0
+    mixture = fae.GaussianMixture(dim=8, components=3).fit(torch.randn(500, 8))
+    assert fae.sample(mixture, n=1000).shape == (1000, 8)
     assert fae.sample(prior, n=10, method="langevin", steps=10).shape == (10, 8)
 
     model.eval().save(tmp_path / "model")

@@ -15,7 +15,12 @@ if TYPE_CHECKING:
     from fisherae.errors import InputError, NonFiniteError
     from fisherae.estimator import FisherAutoencoder
     from fisherae.objectives import ElboObjective, FisherObjective, WaeGanObjective
-    from fisherae.priors import ExponentialFamily, FactorablePolynomial, StandardNormal
+    from fisherae.priors import (
+        ExponentialFamily,
+        FactorablePolynomial,
+        GaussianMixture,
+        StandardNormal,
+    )
     from fisherae.samplers import sample
 
 __version__ = "0.1.0"
@@ -30,6 +35,7 @@ __all__ = [
     "FisherAutoencoder",
     "FisherObjective",
     "GaussianLikelihood",
+    "GaussianMixture",
     "InputError",
     "NonFiniteError",
     "StandardNormal",
@@ -50,7 +56,7 @@ _HOMES = {
     "errors": ("InputError", "NonFiniteError"),
     "estimator": ("FisherAutoencoder",),
     "objectives": ("ElboObjective", "FisherObjective", "WaeGanObjective"),
-    "priors": ("ExponentialFamily", "FactorablePolynomial", "StandardNormal"),
+    "priors": ("ExponentialFamily", "FactorablePolynomial", "GaussianMixture", "StandardNormal"),
     "samplers": ("sample",),
 }
 

@@ -22,8 +22,8 @@ from fisherae.distributions import (
 )
 from fisherae.errors import InputError
 from fisherae.files import read_json, write_atomically, write_json
-from fisherae.networks.layers import lookup
-from fisherae.priors import FactorablePolynomial, Prior, StandardNormal
+from fisherae.networks.layers import full_precision, lookup
+from fisherae.priors import FactorablePolynomial, GaussianMixture, Prior, StandardNormal
 from fisherae.samplers import sample as sample_prior
 
 __all__ = ["Autoencoder", "evaluating", "load"]
@@ -40,6 +40,7 @@ LIKELIHOODS: dict[str, Callable[..., nn.Module]] = {
 }
 PRIORS: dict[str, Callable[..., Prior]] = {
     "factorable_polynomial": FactorablePolynomial,
+    "gaussian_mixture": GaussianMixture,
     "standard_normal": StandardNormal,
 }
 
@@ -94,7 +95,7 @@ class Autoencoder(nn.Module):
 
     def encode(self, x: Float[Tensor, "batch *event"]) -> Posterior:
         r"""q_φ(z|x) of each image: a `DiagonalGaussian` (or a `Delta`)."""
-        output = self.encoder(x)
+        output = full_precision(self.encoder(x))
         width = self.posterior.outputs_per_dim * self.dim
         if output.shape != (len(x), width):
             raise InputError(
@@ -109,7 +110,7 @@ class Autoencoder(nn.Module):
         r"""p_θ(x|z) of each latent: an `IsotropicGaussian` or a `Bernoulli`."""
         if z.shape[-1] != self.dim:
             raise InputError(f"z has {z.shape[-1]} latent dimensions, the model has {self.dim}")
-        distribution: Likelihood = self.likelihood(self.decoder(z))
+        distribution: Likelihood = self.likelihood(full_precision(self.decoder(z)))
         return distribution
 
     def reconstruct(self, x: Float[Tensor, "batch *event"]) -> Float[Tensor, "batch *event"]:

@@ -9,7 +9,12 @@ from torch.func import functional_call
 
 from fisherae.divergences import hyvarinen_score
 from fisherae.errors import InputError
-from fisherae.priors import ExponentialFamily, FactorablePolynomial, StandardNormal
+from fisherae.priors import (
+    ExponentialFamily,
+    FactorablePolynomial,
+    GaussianMixture,
+    StandardNormal,
+)
 
 DIM = 3
 
@@ -50,6 +55,12 @@ def polynomial(order, fitted=False, support=None):
     return prior.fit(3 + 2 * torch.randn(500, DIM)) if fitted else prior
 
 
+def mixture():
+    samples = torch.randn(300, DIM)
+    samples[:200] *= 0.3
+    return GaussianMixture(DIM, components=3).fit(1 + samples)
+
+
 PRIORS = {
     "squares": partial(exponential, lambda: torch.square),
     "interactions": partial(exponential, lambda: interactions),
@@ -57,6 +68,7 @@ PRIORS = {
     "carrier": partial(exponential, lambda: interactions, lambda: quartic),
     "module": partial(exponential, features),
     "modules": partial(exponential, features, LearnedCarrier),
+    "mixture": mixture,
     "normal": partial(StandardNormal, DIM),
     **{f"polynomial-{order}": partial(polynomial, order) for order in range(2, 7)},
     "polynomial-fitted": partial(polynomial, 4, fitted=True),

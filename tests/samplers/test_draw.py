@@ -10,11 +10,27 @@ from torch import Tensor
 
 from fisherae import sample as public_sample
 from fisherae.errors import InputError, NonFiniteError
-from fisherae.priors import ExponentialFamily, FactorablePolynomial, StandardNormal
-from fisherae.samplers import MALA, METHODS, SVGD, ULA, Exact, Sampler, sample
+from fisherae.priors import (
+    ExponentialFamily,
+    FactorablePolynomial,
+    GaussianMixture,
+    Prior,
+    StandardNormal,
+)
+from fisherae.samplers import (
+    MALA,
+    METHODS,
+    SVGD,
+    ULA,
+    Exact,
+    Sampler,
+    kernel_stein_discrepancy,
+    sample,
+)
 
 SAMPLERS: dict[str, Callable[..., Sampler[Any]]] = {
     "exact": Exact,
+    "exact-ancestral": lambda prior: Exact(GaussianMixture(prior.dim).to(prior.support)),
     "svgd": SVGD,
     "svgd-per-dim": lambda prior: SVGD(prior, per_dim=True),
     "ula": ULA,
@@ -33,9 +49,24 @@ def improper_prior() -> FactorablePolynomial:
     return prior
 
 
-def general_prior() -> ExponentialFamily:
-    prior = ExponentialFamily(2, lambda z: -z.square() / 2)
+class Gaussian(ExponentialFamily):
+    """Not known to be factorable, but to be proper."""
+
+    @property
+    def is_normalizable(self) -> Tensor:
+        return torch.ones(self.dim, dtype=torch.bool)
+
+
+def general_prior(family: type[ExponentialFamily] = Gaussian) -> ExponentialFamily:
+    prior = family(2, lambda z: -z.square() / 2)
     torch.nn.init.ones_(prior.eta)
+    return prior
+
+
+def mixture_prior() -> GaussianMixture:
+    """Two standard normals at ±4 in each of two dimensions: standard deviation √17."""
+    prior = GaussianMixture(2, components=2)
+    prior.means.copy_(torch.tensor([[-4.0, 4.0], [4.0, -4.0]]))
     return prior
 
 
@@ -61,7 +92,7 @@ def test_sampler_contract(name: str, dtype: torch.dtype) -> None:
     assert not any(t.requires_grad for t in tensors(after))
 
 
-@pytest.mark.parametrize("name", ["exact", "ula", "mala"])
+@pytest.mark.parametrize("name", ["exact", "exact-ancestral", "ula", "mala"])
 def test_other_seeds_give_other_samples(name: str) -> None:
     sampler = SAMPLERS[name](StandardNormal(3))
     state = sampler.init(torch.randn(6, 3))
@@ -86,6 +117,7 @@ def test_sample_contract(method: str, dtype: torch.dtype) -> None:
     torch.testing.assert_close(diagnostics.mean, z.mean(0))
     torch.testing.assert_close(diagnostics.std, z.std(0, correction=0))
     torch.testing.assert_close(diagnostics.spread_ratio, diagnostics.std, rtol=1e-4, atol=0)
+    assert diagnostics.ksd == pytest.approx(kernel_stein_discrepancy(prior, z).item())
     expected = {"auto": "exact", "langevin": "mala"}.get(method, method)
     assert diagnostics.method == expected
     assert (diagnostics.acceptance is None) == (expected != "mala")
@@ -111,6 +143,37 @@ def test_auto_takes_mala_where_the_prior_is_not_factorable() -> None:
     assert diagnostics.method == "mala"
     assert diagnostics.spread_ratio is None
     assert z.shape == (30, 2)
+
+
+@pytest.mark.parametrize("method", ["auto", "exact"])
+def test_a_mixture_is_drawn_exactly(method: str) -> None:
+    prior = mixture_prior()
+    z, diagnostics = sample(prior, 20_000, method, seeded(), return_diagnostics=True)
+    assert diagnostics.method == "exact"
+    torch.testing.assert_close(
+        z.mT.cov(), torch.tensor([[17.0, -16.0], [-16.0, 17.0]]), rtol=0.03, atol=0
+    )
+    torch.testing.assert_close(diagnostics.spread_ratio, z.std(0) / 17**0.5, rtol=1e-3, atol=0)
+    assert abs(diagnostics.ksd) < 0.01
+
+
+def test_diagnostics_find_samples_that_have_not_arrived() -> None:
+    """A few tiny steps from N(0, I), which lies between the two modes."""
+    _, diagnostics = sample(
+        mixture_prior(), 200, "ula", seeded(), return_diagnostics=True, steps=10, step_size=1e-4
+    )
+    assert float(diagnostics.spread_ratio.max()) < 0.5
+    assert diagnostics.ksd > 0.1
+
+
+def test_many_samples_are_judged_by_some() -> None:
+    z, diagnostics = sample(StandardNormal(2), 5_000, return_diagnostics=True)
+    expected = kernel_stein_discrepancy(StandardNormal(2), z[::3])
+    assert diagnostics.ksd == pytest.approx(expected.item())
+
+
+def test_a_single_sample_has_no_discrepancy() -> None:
+    assert sample(StandardNormal(2), 1, return_diagnostics=True)[1].ksd is None
 
 
 def test_start_is_on_the_support() -> None:
@@ -143,6 +206,29 @@ def test_the_others_run_on_an_improper_prior_and_say_so(method: str) -> None:
     with pytest.warns(UserWarning, match=r"improper in dimensions \[0, 2\].*confine"):
         z = sample(improper_prior(), 20, method, seeded(), steps=30, step_size=1e-3)
     assert bool(z.isfinite().all())
+
+
+@pytest.mark.parametrize("method", ["auto", "mala", "ula", "svgd"])
+def test_an_unknown_normaliser_is_a_warning(method: str) -> None:
+    """And none where the class or a finite support says that the prior is proper."""
+    options = {"steps": 5, "step_size": 0.1}
+    with pytest.warns(UserWarning, match="nothing says whether ExponentialFamily is proper.*defin"):
+        sample(general_prior(ExponentialFamily), 5, method, **options)
+    sample(general_prior(), 5, method, **options)
+    bounded: Prior = ExponentialFamily(2, torch.square, support=(-1.0, 1.0))
+    sample(bounded, 5, method, **options)
+
+
+@pytest.mark.filterwarnings("ignore:sample. the prior is improper")
+@pytest.mark.parametrize("method", ["svgd", "svgd-per-dim", "ula", "mala"])
+def test_samples_of_an_improper_prior_depend_on_the_steps(method: str) -> None:
+    """As the warning says: p ∝ exp(z²/2), from which every sampler climbs without end."""
+    prior = FactorablePolynomial(2, 2)
+    prior.set_eta(torch.tensor([[0.0, 0.5]] * 2))
+    few, many = (
+        sample(prior, 50, method, seeded(), steps=steps, step_size=0.05) for steps in (20, 80)
+    )
+    assert many.abs().mean() > 2 * few.abs().mean()
 
 
 def test_a_confined_prior_can_be_sampled() -> None:
@@ -184,6 +270,6 @@ def test_bad_arguments(arguments: dict[str, Any], message: str) -> None:
 
 
 @pytest.mark.parametrize("method", ["exact", "svgd-per-dim"])
-def test_factorable_methods_refuse_other_priors(method: str) -> None:
-    with pytest.raises(InputError, match="needs a factorable prior, ExponentialFamily is not"):
-        sample(general_prior(), 5, method)
+def test_methods_for_some_priors_refuse_the_others(method: str) -> None:
+    with pytest.raises(InputError, match=r"needs a FactorablePrior.*ExponentialFamily is none"):
+        sample(general_prior(ExponentialFamily), 5, method)

@@ -44,7 +44,8 @@ def test_a_bad_value_is_named(field: str, value: Any) -> None:
 def test_the_command_line_sets_every_field() -> None:
     text = (
         "--epochs 3 --batch-size 16 --learning-rate 0.001 --betas 0.5 0.999 --clip 10 "
-        "--schedule 30 0.5 50 0.1 --seed 4 --log-every 5 --save-every 6 --keep 7 --device cpu"
+        "--schedule 30 0.5 50 0.1 --seed 4 --log-every 5 --save-every 6 --keep 7 --device cpu "
+        "--precision bf16"
     )
     expected = TrainingConfig(
         epochs=3,
@@ -58,6 +59,7 @@ def test_the_command_line_sets_every_field() -> None:
         save_every=6,
         keep=7,
         device="cpu",
+        precision="bf16",
     )
     assert tyro.cli(TrainingConfig, args=text.split()) == expected
     assert len(text.split("--")) - 1 == len(fields(TrainingConfig))

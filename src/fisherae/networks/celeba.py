@@ -110,7 +110,7 @@ def decoder(dim: int = 64, normalization: str = "batch", activation: str = "relu
         act(),
         nn.Upsample(scale_factor=2, mode="bilinear"),
         nn.Conv2d(64, 3, 5, 1, 2),
-        nn.Tanh(),
+        layers.output("tanh")(),
     )
 
 

@@ -3,15 +3,41 @@
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from fisherae.errors import InputError
 
-__all__ = ["InputSize", "activation", "lookup", "normalization", "output"]
+__all__ = ["InputSize", "activation", "full_precision", "lookup", "normalization", "output"]
 
 T = TypeVar("T")
 
 CHANNELS_PER_GROUP = 16
+
+
+def full_precision(x: Tensor) -> Tensor:
+    """At least float32: what autocast has made shorter is made longer again.
+
+    Example:
+        >>> full_precision(torch.ones(2, dtype=torch.bfloat16)).dtype
+        torch.float32
+    """
+    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+
+
+class Sigmoid(nn.Sigmoid):
+    """In float32 also under autocast: bfloat16 has no number between 0.9961 and 1."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(full_precision(x))
+
+
+class Tanh(nn.Tanh):
+    """In float32 also under autocast."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(full_precision(x))
+
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
@@ -24,8 +50,8 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 }
 
 OUTPUTS: dict[str, Callable[[], nn.Module]] = {
-    "sigmoid": nn.Sigmoid,
-    "tanh": nn.Tanh,
+    "sigmoid": Sigmoid,
+    "tanh": Tanh,
     "linear": nn.Identity,
 }
 

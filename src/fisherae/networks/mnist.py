@@ -95,7 +95,7 @@ def decoder(dim: int = 8, normalization: str = "batch", activation: str = "relu"
         norm(64),
         act(),
         nn.ConvTranspose2d(64, 1, 4, 2, 0),
-        nn.Sigmoid(),
+        layers.output("sigmoid")(),
     )
 
 

@@ -10,6 +10,7 @@ from torch.func import functional_call
 
 from fisherae.autoencoder import Autoencoder
 from fisherae.errors import InputError
+from fisherae.networks.layers import full_precision
 from fisherae.objectives.terms import LossTerms
 from fisherae.priors import StandardNormal
 
@@ -76,8 +77,8 @@ class WaeGanObjective(nn.Module):
         r"""The terms, averaged over the batch, or per image where `reduce` is off."""
         z = self.model.encode(x).rsample()
         error = (x - self.model.decode(z).mean).square().flatten(1).sum(1)
-        real = self.discriminator(torch.randn_like(z))
-        fake = self.discriminator(z.detach())
+        real = full_precision(self.discriminator(torch.randn_like(z)))
+        fake = full_precision(self.discriminator(z.detach()))
         terms = WaeGanTerms(
             reconstruction=RECONSTRUCTION_SCALE * error,
             penalty=self.weight * F.softplus(-self._frozen_discriminator(z)),
@@ -89,4 +90,4 @@ class WaeGanObjective(nn.Module):
         """The adversary's logits, with a gradient to z but none to its parameters."""
         frozen = {name: p.detach() for name, p in self.discriminator.named_parameters()}
         logits: Tensor = functional_call(self.discriminator, frozen, (z,))
-        return logits
+        return full_precision(logits)

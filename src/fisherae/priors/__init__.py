@@ -1,14 +1,17 @@
 r"""Priors p_η(z), known up to a constant: all that Fisher training needs is their score."""
 
-from fisherae.priors.base import FactorablePrior, Prior
+from fisherae.priors.base import AncestralPrior, FactorablePrior, Prior
 from fisherae.priors.exponential import ExponentialFamily
+from fisherae.priors.mixture import GaussianMixture
 from fisherae.priors.normal import StandardNormal
 from fisherae.priors.polynomial import FactorablePolynomial
 
 __all__ = [
+    "AncestralPrior",
     "ExponentialFamily",
     "FactorablePolynomial",
     "FactorablePrior",
+    "GaussianMixture",
     "Prior",
     "StandardNormal",
 ]

@@ -6,12 +6,12 @@ from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from fisherae.divergences import score
 from fisherae.errors import InputError
 
-__all__ = ["FactorablePrior", "Prior"]
+__all__ = ["AncestralPrior", "FactorablePrior", "Prior"]
 
 Interval = Sequence[float | None]
 """(lower, upper); None: infinite."""
@@ -49,7 +49,7 @@ class Prior(nn.Module):
         return score(self.log_density, z)
 
     def fit(self, z: Float[Tensor, "n dim"]) -> "Prior":
-        r"""Fits η to samples of the aggregated posterior by score matching, in place."""
+        r"""Fits η to samples of the aggregated posterior, in place."""
         raise NotImplementedError
 
     @property
@@ -92,6 +92,15 @@ class Prior(nn.Module):
             )
         return z
 
+    def _mean_and_std(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Of samples to fit to, per dimension."""
+        std, mean = torch.std_mean(z, dim=0)
+        constant = ~(std > 1e-9 * mean.abs().clamp_min(1e-30))
+        if bool(constant.any()):
+            j = int(constant.nonzero()[0])
+            raise InputError(f"prior: latent dimension {j} is constant, there is nothing to fit")
+        return mean, std
+
 
 class FactorablePrior(Prior):
     r"""A prior of independent dimensions: log p_η(z) = Σ_j log p_j(z_j).
@@ -107,6 +116,32 @@ class FactorablePrior(Prior):
     def log_density(self, z: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch"]:
         r"""log p_η(z) = Σ_j log p_j(z_j), up to a constant; −∞ outside the support."""
         return self.log_density_per_dim(z).sum(-1)
+
+
+class AncestralPrior(Prior):
+    r"""A prior that draws its own samples, by ancestral sampling: what z depends on first, then z.
+
+    A family defines `draw`, and `mean` and `std`, to check other samples by.
+    """
+
+    def draw(self, n: int, generator: Generator | None = None) -> Float[Tensor, "n dim"]:
+        r"""Independent samples of p_η(z)."""
+        raise NotImplementedError
+
+    @property
+    def mean(self) -> Float[Tensor, " dim"]:
+        r"""E[z_j] per dimension."""
+        raise NotImplementedError
+
+    @property
+    def std(self) -> Float[Tensor, " dim"]:
+        r"""The standard deviation of z_j per dimension."""
+        raise NotImplementedError
+
+    @property
+    def is_normalizable(self) -> Bool[Tensor, " dim"]:
+        r"""True per dimension: what can be drawn from is a density."""
+        return torch.ones(self.dim, dtype=torch.bool, device=self.support.device)
 
 
 def _as_intervals(support: Interval | Sequence[Interval] | None, dim: int) -> Tensor:

@@ -103,11 +103,7 @@ class FactorablePolynomial(FactorablePrior):
         z = self._samples(z)
         if len(z) <= self.order:
             raise InputError(f"prior: {len(z)} samples cannot determine {self.order} parameters")
-        std, mean = torch.std_mean(z, dim=0)
-        constant = ~(std > 1e-9 * mean.abs().clamp_min(1e-30))
-        if bool(constant.any()):
-            j = int(constant.nonzero()[0])
-            raise InputError(f"prior: latent dimension {j} is constant, there is nothing to fit")
+        mean, std = self._mean_and_std(z)
         self.location.copy_(mean)
         self.scale.copy_(std)
         psi = self._hermite(z, self.order - 1)

@@ -1,14 +1,18 @@
 r"""How good a set of samples is."""
 
+import math
 from dataclasses import dataclass
 
 from jaxtyping import Float
 from torch import Tensor
 
-from fisherae.priors import FactorablePrior, Prior
-from fisherae.samplers.exact import Exact, improper_dims
+from fisherae.priors import Prior
+from fisherae.samplers.exact import EXACT, Exact, improper_dims
+from fisherae.samplers.stein import kernel_stein_discrepancy
 
 __all__ = ["Diagnostics", "diagnose"]
+
+_DISCREPANCY_OF = 2_000  # samples that are enough: its time is quadratic
 
 
 @dataclass(frozen=True)
@@ -20,7 +24,9 @@ class Diagnostics:
         mean: of the samples, shape (dim,).
         std: of the samples, shape (dim,).
         spread_ratio: std of the samples over that of the prior, shape (dim,); 1 is right. None
-            where it cannot be computed: the prior is not factorable, or improper.
+            where it cannot be computed: there is no exact sampler, or the prior is improper.
+        ksd: the `kernel_stein_discrepancy` of up to 2,000 of the samples: 0 in expectation for
+            right ones, and larger the worse they are. None for a single sample.
         acceptance: MALA's mean acceptance rate after its warm-up; None for the others.
     """
 
@@ -28,6 +34,7 @@ class Diagnostics:
     mean: Tensor
     std: Tensor
     spread_ratio: Tensor | None
+    ksd: float | None
     acceptance: float | None
 
 
@@ -44,7 +51,10 @@ def diagnose(
         tensor([1.0000])
     """
     std = z.std(0, correction=0)
-    ratio = None
-    if isinstance(prior, FactorablePrior) and not improper_dims(prior):
+    ratio = ksd = None
+    if isinstance(prior, EXACT) and not improper_dims(prior):
         ratio = std / Exact(prior).std
-    return Diagnostics(method, z.mean(0), std, ratio, acceptance)
+    if len(z) > 1:
+        some = z[:: math.ceil(len(z) / _DISCREPANCY_OF)]
+        ksd = kernel_stein_discrepancy(prior, some).item()
+    return Diagnostics(method, z.mean(0), std, ratio, ksd, acceptance)

@@ -12,7 +12,7 @@ from fisherae.errors import InputError, NonFiniteError
 from fisherae.priors import FactorablePrior, Prior
 from fisherae.samplers.base import Sampler, reflect
 from fisherae.samplers.diagnostics import Diagnostics, diagnose
-from fisherae.samplers.exact import Exact, improper_dims
+from fisherae.samplers.exact import EXACT, Exact, improper_dims
 from fisherae.samplers.langevin import MALA, ULA, tune
 from fisherae.samplers.svgd import SVGD, AdaGrad
 
@@ -39,6 +39,9 @@ _SAMPLERS: dict[str, tuple[Build, dict[str, int | float]]] = {
     "ula": (ULA, {"steps": 5_000, "step_size": 0.01}),
     "mala": (MALA, {"steps": 2_000, "step_size": 0.1}),
 }
+
+# The kinds of priors that a sampler is for, where not for all.
+_KINDS: dict[str, tuple[type[Prior], ...]] = {"exact": EXACT, "svgd-per-dim": (FactorablePrior,)}
 
 METHODS = ("auto", *_SAMPLERS, "langevin")
 
@@ -81,8 +84,8 @@ def sample(
 
     | method | for | options and their defaults |
     |---|---|---|
-    | `"auto"` | exact where the prior is factorable, else MALA | |
-    | `"exact"` | factorable and proper | none |
+    | `"auto"` | exact where that is possible, else MALA | |
+    | `"exact"` | mixtures, and factorable priors that are proper | none |
     | `"svgd"` | any; the paper's; too narrow in many dimensions | steps 15,000, step_size 1e-3 |
     | `"svgd-per-dim"` | factorable; keeps the spread | steps 15,000, step_size 1e-3 |
     | `"ula"` | any; biased by the step | steps 5,000, step_size 0.01 |
@@ -105,7 +108,8 @@ def sample(
         NonFiniteError: if the sampler diverged.
 
     Warns:
-        UserWarning: if the prior is improper, or the spread of SVGD is below 0.8 of the prior's.
+        UserWarning: if the prior is improper, or nothing says whether it is (`is_normalizable` is
+            None), or the spread of SVGD is below 0.8 of the prior's where that is known.
 
     Example:
         >>> from fisherae.priors import FactorablePolynomial
@@ -123,8 +127,7 @@ def sample(
     chosen = defaults | options
     steps = int(chosen.pop("steps", 1))
     sampler = build(prior, **chosen)
-    if method != "exact":
-        _warn_if_improper(prior, method)
+    _warn_if_improper(prior, method)
     count = _progress(steps) if progress and steps > 1 else range(steps)
     z, acceptance = _run(sampler, _start(prior, n, generator), count, generator, steps // 2)
     if not bool(z.isfinite().all()):
@@ -143,14 +146,15 @@ def sample(
 def _resolve(method: str, prior: Prior) -> str:
     if method not in METHODS:
         raise InputError(f"sample: unknown method {method!r}, known are {', '.join(METHODS)}")
-    factorable = isinstance(prior, FactorablePrior)
-    if method in ("exact", "svgd-per-dim") and not factorable:
+    kinds = _KINDS.get(method, (Prior,))
+    if not isinstance(prior, kinds):
+        needed = " or ".join(kind.__name__ for kind in kinds)
         raise InputError(
-            f"sample: {method!r} needs a factorable prior, {type(prior).__name__} is not: "
-            'use method="mala" or "svgd"'
+            f"sample: {method!r} needs a {needed}, {type(prior).__name__} is none: "
+            'use method="auto", "mala" or "svgd"'
         )
     if method == "auto":
-        return "exact" if factorable else "mala"
+        return "exact" if isinstance(prior, EXACT) else "mala"
     return "mala" if method == "langevin" else method
 
 
@@ -207,6 +211,13 @@ def _progress(steps: int) -> Iterable[int]:
 
 
 def _warn_if_improper(prior: Prior, method: str) -> None:
+    if prior.is_normalizable is None:
+        warnings.warn(
+            f"sample: nothing says whether {type(prior).__name__} is proper (is_normalizable is "
+            f"None); if not, what {method!r} returns depends on its start and number of steps: "
+            "give the prior a finite support, or define is_normalizable in a subclass",
+            stacklevel=3,
+        )
     dims = improper_dims(prior)
     if dims:
         warnings.warn(

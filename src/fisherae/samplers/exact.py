@@ -1,21 +1,18 @@
-r"""Exact samples of a factorable prior: one inverse cumulative distribution per dimension."""
+r"""Exact samples, of each prior that allows them."""
 
-import math
 from dataclasses import dataclass
 
-import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Generator, Tensor
 
 from fisherae.errors import InputError
-from fisherae.priors import FactorablePrior, Prior
+from fisherae.priors import AncestralPrior, FactorablePrior, Prior
+from fisherae.samplers.inverse_cdf import InverseCDF
 
-__all__ = ["Exact", "ExactState", "improper_dims"]
+__all__ = ["EXACT", "Exact", "ExactState", "improper_dims"]
 
-_NEGLIGIBLE = 40.0  # nats below the maximum: e⁻⁴⁰ ≈ 4e-18, less than one sample ever sees
-_REACH = 1e8  # the search for the mass starts with |z| from 1 / reach to reach
-_ROUNDS = 8  # each narrows the grid a hundredfold or more
+EXACT = (FactorablePrior, AncestralPrior)
+"""The kinds of priors that can be drawn from exactly."""
 
 
 @dataclass(frozen=True)
@@ -26,56 +23,40 @@ class ExactState:
 
 
 class Exact:
-    r"""z_j = F_j⁻¹(u_j) with u_j ~ U(0, 1): inverse-transform sampling, dimension by dimension.
-
-    F_j is tabulated in float64 on a grid that is drawn together, round by round, around the modes
-    and the region within 40 nats of the maximum. Between two points F_j is linear. Every step
-    draws anew.
+    r"""Independent samples: an ancestral prior draws them itself, a factorable one dimension by
+    dimension with its `InverseCDF`. Every step draws anew.
 
     Arguments:
-        prior: a factorable prior, proper in each dimension.
-        points: of the grid, per dimension.
+        prior: an ancestral prior, or a factorable one that is proper in each dimension.
 
     Attributes:
-        mean, std: of the prior, by quadrature on the same grid, shape (dim,).
+        mean, std: of the prior, shape (dim,).
 
     Raises:
         InputError: if the prior is improper in a dimension; the message names them.
 
-    References:
-        Devroye (1986), Non-Uniform Random Variate Generation, chapter 2,
-        https://doi.org/10.1007/978-1-4613-8643-8
-
     Example:
-        >>> from fisherae.priors import StandardNormal
-        >>> sampler = Exact(StandardNormal(1))
-        >>> sampler.quantile(torch.tensor([[0.025], [0.975]]))
-        tensor([[-1.9600],
-                [ 1.9600]])
+        >>> import torch
+        >>> from fisherae.priors import GaussianMixture, StandardNormal
+        >>> for prior in StandardNormal(2), GaussianMixture(2):
+        ...     sampler = Exact(prior)
+        ...     state = sampler.step(sampler.init(torch.zeros(5, 2)))
+        ...     print(state.position.shape, sampler.std)
+        torch.Size([5, 2]) tensor([1.0000, 1.0000])
+        torch.Size([5, 2]) tensor([1., 1.])
     """
 
-    def __init__(self, prior: FactorablePrior, points: int = 4096):
+    def __init__(self, prior: FactorablePrior | AncestralPrior):
         _check_proper(prior)
-        self._grid = _search_grid(prior, points)
-        mass = _cell_mass(self._grid, _log_density(prior, self._grid))
-        self._cdf = _cumulative(mass)
-        self._like = prior.support[:, 0]
-        self.mean, self.std = (moment.to(self._like) for moment in _moments(self._grid, mass))
+        self._source = prior if isinstance(prior, AncestralPrior) else InverseCDF(prior)
+        self.mean, self.std = self._source.mean, self._source.std
 
     def init(self, position: Float[Tensor, "n dim"]) -> ExactState:
         return ExactState(position)
 
     def step(self, state: ExactState, generator: Generator | None = None) -> ExactState:
         """As many new samples, independent of the old."""
-        u = torch.rand(
-            state.position.shape, generator=generator, dtype=torch.float64, device=self._cdf.device
-        )
-        return ExactState(self.quantile(u))
-
-    def quantile(self, u: Float[Tensor, "n dim"]) -> Float[Tensor, "n dim"]:
-        r"""F⁻¹(u) per dimension, for u in [0, 1]."""
-        values = u.to(self._cdf).mT.contiguous()
-        return _invert(values, self._cdf, self._grid).mT.contiguous().to(self._like)
+        return ExactState(self._source.draw(len(state.position), generator))
 
 
 def _check_proper(prior: Prior) -> None:
@@ -93,86 +74,3 @@ def improper_dims(prior: Prior) -> list[int]:
     proper = prior.is_normalizable
     dims: list[int] = [] if proper is None else (~proper).nonzero()[:, 0].tolist()
     return dims
-
-
-def _log_density(prior: FactorablePrior, grid: Tensor) -> Float[Tensor, "dim points"]:
-    with torch.no_grad():
-        return prior.log_density_per_dim(grid.mT).mT
-
-
-def _search_grid(prior: FactorablePrior, points: int) -> Float[Tensor, "dim points"]:
-    """A grid of the support with its points where the density is."""
-    grid = _first_grid(prior.support.double(), points)
-    for _ in range(_ROUNDS):
-        grid = _refine(grid, _log_density(prior, grid))
-    return grid
-
-
-def _first_grid(support: Float[Tensor, "dim 2"], points: int) -> Float[Tensor, "dim points"]:
-    """Even on a finite interval, logarithmic in |z| on the rest of the line."""
-    lower, upper = support[:, :1], support[:, 1:]
-    even = torch.linspace(0, 1, points, dtype=support.dtype, device=support.device)
-    line = torch.sinh((2 * even - 1) * math.asinh(_REACH**2)) / _REACH
-    bounded = support.isfinite().all(-1, keepdim=True)
-    width = torch.where(bounded, upper - lower, 0.0)
-    return torch.where(bounded, lower + width * even, line.clamp(lower, upper))
-
-
-def _refine(
-    grid: Float[Tensor, "dim points"], log_density: Float[Tensor, "dim points"]
-) -> Float[Tensor, "dim points"]:
-    """As many points, in the cells at a mode or within 40 nats of the highest point.
-
-    One third is shared out evenly by cell (which zooms in), one by width, and one by √|p′| (the
-    error of a linear piece of F is |p′| width² / 8). A mode is kept however low it looks: it may
-    be narrower than its cell and higher in between.
-    """
-    around = F.pad(log_density, (1, 1), value=-torch.inf)
-    is_mode = (log_density >= around[:, :-2]) & (log_density >= around[:, 2:])
-    near = log_density > log_density.amax(-1, keepdim=True) - _NEGLIGIBLE
-    keep = (is_mode | near) & log_density.isfinite()
-    kept = (keep[:, 1:] | keep[:, :-1]).to(grid)
-    width = kept * grid.diff()
-    bend = (grid.diff() * _density(log_density).diff().abs()).sqrt()  # width · √|p′|
-    share = _normalized(kept) + _normalized(width) + _normalized(bend)
-    even = torch.linspace(0, 1, grid.shape[-1], dtype=grid.dtype, device=grid.device)
-    return _invert(even.expand_as(grid).contiguous(), _cumulative(share), grid)
-
-
-def _cell_mass(grid: Tensor, log_density: Tensor) -> Float[Tensor, "dim cells"]:
-    """The probability of each cell by the trapezoidal rule."""
-    density = _density(log_density)
-    return _normalized(grid.diff() * (density[:, 1:] + density[:, :-1]))
-
-
-def _density(log_density: Tensor) -> Tensor:
-    """The density relative to its highest value."""
-    return (log_density - log_density.amax(-1, keepdim=True)).exp()
-
-
-def _normalized(share: Tensor) -> Tensor:
-    return share / share.sum(-1, keepdim=True).clamp_min(torch.finfo(share.dtype).tiny)
-
-
-def _cumulative(share: Float[Tensor, "dim cells"]) -> Float[Tensor, "dim points"]:
-    """From 0 at the first point of the grid to 1 at the last."""
-    total = F.pad(share.cumsum(-1), (1, 0))
-    return total / total[:, -1:]
-
-
-def _invert(
-    u: Float[Tensor, "dim n"], cumulative: Float[Tensor, "dim points"], grid: Tensor
-) -> Float[Tensor, "dim n"]:
-    """Where the piecewise linear function through (grid, cumulative) takes the values u."""
-    right = torch.searchsorted(cumulative, u, right=True).clamp(1, grid.shape[-1] - 1)
-    low, high = cumulative.gather(-1, right - 1), cumulative.gather(-1, right)
-    fraction = ((u - low) / (high - low).clamp_min(torch.finfo(u.dtype).tiny)).clamp(0, 1)
-    return grid.gather(-1, right - 1).lerp(grid.gather(-1, right), fraction)
-
-
-def _moments(grid: Tensor, mass: Tensor) -> tuple[Float[Tensor, " dim"], Float[Tensor, " dim"]]:
-    """Mean and standard deviation of the tabulated density, uniform within a cell."""
-    middle = (grid[:, 1:] + grid[:, :-1]) / 2
-    mean = (mass * middle).sum(-1)
-    spread = (middle - mean[:, None]).square() + grid.diff().square() / 12
-    return mean, (mass * spread).sum(-1).sqrt()

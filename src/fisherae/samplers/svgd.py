@@ -1,6 +1,5 @@
 r"""Stein variational gradient descent, jointly or one dimension at a time."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -10,45 +9,13 @@ from torch import Generator, Tensor
 
 from fisherae.priors import Prior
 from fisherae.samplers.base import reflect
+from fisherae.samplers.kernels import Bandwidth, Kernel, median_bandwidth, rbf, squared_distances
 
-__all__ = ["SVGD", "AdaGrad", "SVGDState", "median_bandwidth", "rbf"]
+__all__ = ["SVGD", "AdaGrad", "SVGDState"]
 
-Kernel = Callable[[Tensor], tuple[Tensor, Tensor]]
-Bandwidth = Callable[[Tensor], Tensor]
 StepRule = Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor]]
 
 _TILE = 2**22  # kernel entries held at once
-_MEDIAN_OF = 1024  # particles that are enough for the median distance
-
-
-def rbf(r: Tensor) -> tuple[Tensor, Tensor]:
-    r"""The kernel k(r) = exp(−r) of r = ‖z − z′‖² / h, and its derivative k′(r).
-
-    Any radial kernel may stand in its place.
-
-    Example:
-        >>> rbf(torch.tensor(0.0))
-        (tensor(1.), tensor(-1.))
-    """
-    k = torch.exp(-r)
-    return k, -k
-
-
-def median_bandwidth(z: Float[Tensor, "groups n features"]) -> Float[Tensor, "groups 1 1"]:
-    r"""h = med ‖z_i − z_j‖² / log(n + 1) over all pairs, so that Σ_j k(z_i, z_j) ≈ 1.
-
-    Of more than 1024 particles, evenly spaced ones are taken for the median.
-
-    Example:
-        >>> z = torch.tensor([[[0.0], [1.0], [3.0]]])  # squared distances 0 0 0 1 1 4 4 9 9
-        >>> median_bandwidth(z) * math.log(4)
-        tensor([[[1.]]])
-    """
-    n = z.shape[1]
-    some = z[:, :: math.ceil(n / _MEDIAN_OF)]
-    median = _squared_distances(some, some).flatten(1).median(-1).values
-    floor = torch.finfo(z.dtype).eps ** 2  # coinciding particles
-    return (median / math.log(n + 1)).clamp_min(floor)[:, None, None]
 
 
 @dataclass(frozen=True)
@@ -154,12 +121,5 @@ class SVGD:
 
     def _attraction_and_repulsion(self, at: Tensor, z: Tensor, score: Tensor, h: Tensor) -> Tensor:
         r"""Σ_j [k s(z_j) + ∇_{z_j} k] with ∇_{z_j} k = k′ · 2 (z_j − at) / h."""
-        k, slope = self.kernel(_squared_distances(at, z) / h)
+        k, slope = self.kernel(squared_distances(at, z) / h)
         return k @ score + (slope @ z - slope.sum(-1, keepdim=True) * at) * (2 / h)
-
-
-def _squared_distances(x: Tensor, y: Tensor) -> Tensor:
-    if x.shape[-1] == 1:  # many times faster than cdist
-        return (x - y.mT).square()
-    # The matrix-multiplication form cancels for close particles far from the origin.
-    return torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist").square()

@@ -110,6 +110,7 @@ class _Trainer:
         self.accelerator = start_accelerator(config.device)
         self.forward, self.update = self.accelerator.prepare(objective, optimizer)
         self.state = TrainingState(0, 0, 0.0, batches.steps_per_epoch)
+        self.half = config.precision == "bf16"
         self.window = Window()
         self.since = time.perf_counter()
 
@@ -173,7 +174,9 @@ class _Trainer:
                 bar.show(self.log(epoch))
 
     def step(self, images: Tensor) -> int:
-        terms = self.forward(images.to(self.accelerator.device, non_blocking=True))
+        images = images.to(self.accelerator.device, non_blocking=True)
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.half):
+            terms = self.forward(images)
         self.update.zero_grad()
         self.accelerator.backward(terms.total)
         # An infinite limit clips nothing, but measures the norm.

@@ -1,0 +1,77 @@
+"""The prior of a trained model: as it was trained, or fitted anew to its latents."""
+
+import copy
+from typing import TYPE_CHECKING, Literal, get_args
+
+from fisherae.errors import InputError
+
+if TYPE_CHECKING:  # the command line names the kinds before it needs torch
+    from torch import Tensor
+
+    from fisherae.autoencoder import Autoencoder
+    from fisherae.priors import Prior
+
+__all__ = ["PRIOR_KINDS", "PriorKind", "with_prior"]
+
+PriorKind = Literal["trained", "refit", "mixture"]
+PRIOR_KINDS: tuple[PriorKind, ...] = get_args(PriorKind)
+
+_ORDER = 4  # of the polynomial fitted in place of another prior: two modes and a skew
+
+
+def with_prior(model: "Autoencoder", kind: str, latents: "Tensor", seed: int = 0) -> "Autoencoder":
+    """The model with the networks of `model`, shared, and a prior of its own.
+
+    | kind | the prior |
+    |---|---|
+    | `"trained"` | a copy of the model's |
+    | `"refit"` | a polynomial, fitted in closed form |
+    | `"mixture"` | a mixture of ten Gaussians, by expectation-maximisation |
+
+    A polynomial prior keeps its order when refitted, but an odd one, never a density on the whole
+    line, goes down by one; other priors give way to order 4.
+
+    Arguments:
+        model: any auto-encoder; it stays as it is.
+        kind: one of `PRIOR_KINDS`.
+        latents: samples of the aggregated posterior, shape (n, dim).
+        seed: of the mixture's starts.
+
+    Raises:
+        InputError: if there is no such kind, or the latents cannot be fitted.
+
+    Example:
+        >>> import torch
+        >>> import fisherae as fae
+        >>> encoder, decoder = fae.networks.mnist.encoder(2), fae.networks.mnist.decoder(2)
+        >>> model = fae.Autoencoder(encoder, decoder, fae.StandardNormal(2))
+        >>> latents = 3 + 2 * torch.randn(500, 2)
+        >>> for kind in PRIOR_KINDS:
+        ...     type(with_prior(model, kind, latents).prior).__name__
+        'StandardNormal'
+        'FactorablePolynomial'
+        'GaussianMixture'
+    """
+    if kind not in PRIOR_KINDS:
+        raise InputError(f"unknown kind of prior {kind!r}; known: {', '.join(PRIOR_KINDS)}")
+    networks = model.encoder, model.decoder, model.likelihood
+    # What the memo holds is taken as already copied: the networks are shared.
+    other = copy.deepcopy(model, {id(network): network for network in networks})
+    if kind == "refit":
+        other.prior = _refit(model.prior, latents)
+    if kind == "mixture":
+        other.prior = _mixture(model.prior, latents, seed)
+    return other
+
+
+def _refit(prior: "Prior", latents: "Tensor") -> "Prior":
+    from fisherae.priors import FactorablePolynomial
+
+    order = prior.order - prior.order % 2 if isinstance(prior, FactorablePolynomial) else _ORDER
+    return FactorablePolynomial(prior.dim, order).to(prior.support).fit(latents.to(prior.support))
+
+
+def _mixture(prior: "Prior", latents: "Tensor", seed: int) -> "Prior":
+    from fisherae.priors import GaussianMixture
+
+    return GaussianMixture(prior.dim).to(prior.support).fit(latents.to(prior.support), seed)

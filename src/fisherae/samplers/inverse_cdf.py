@@ -1,0 +1,143 @@
+r"""Exact samples of a factorable prior: one inverse cumulative distribution per dimension."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Generator, Tensor
+
+from fisherae.priors import FactorablePrior
+
+__all__ = ["InverseCDF"]
+
+_NEGLIGIBLE = 40.0  # nats below the maximum: e⁻⁴⁰ ≈ 4e-18, less than one sample ever sees
+_REACH = 1e8  # the search for the mass starts with |z| from 1 / reach to reach
+_ROUNDS = 8  # each narrows the grid a hundredfold or more
+
+
+class InverseCDF:
+    r"""z_j = F_j⁻¹(u_j) with u_j ~ U(0, 1): inverse-transform sampling, dimension by dimension.
+
+    F_j is tabulated in float64 on a grid that is drawn together, round by round, around the modes
+    and the region within 40 nats of the maximum. Between two points F_j is linear.
+
+    Arguments:
+        prior: a factorable prior, proper in each dimension.
+        points: of the grid, per dimension.
+
+    Attributes:
+        mean, std: of the prior, by quadrature on the same grid, shape (dim,).
+
+    References:
+        Devroye (1986), Non-Uniform Random Variate Generation, chapter 2,
+        https://doi.org/10.1007/978-1-4613-8643-8
+
+    Example:
+        >>> from fisherae.priors import StandardNormal
+        >>> InverseCDF(StandardNormal(1)).quantile(torch.tensor([[0.025], [0.975]]))
+        tensor([[-1.9600],
+                [ 1.9600]])
+    """
+
+    def __init__(self, prior: FactorablePrior, points: int = 4096):
+        self._grid = _search_grid(prior, points)
+        mass = _cell_mass(self._grid, _log_density(prior, self._grid))
+        self._cdf = _cumulative(mass)
+        self._like = prior.support[:, 0]
+        self.mean, self.std = (moment.to(self._like) for moment in _moments(self._grid, mass))
+
+    def draw(self, n: int, generator: Generator | None = None) -> Float[Tensor, "n dim"]:
+        """Independent samples."""
+        u = torch.rand(
+            n, len(self._grid), generator=generator, dtype=torch.float64, device=self._cdf.device
+        )
+        return self.quantile(u)
+
+    def quantile(self, u: Float[Tensor, "n dim"]) -> Float[Tensor, "n dim"]:
+        r"""F⁻¹(u) per dimension, for u in [0, 1]."""
+        values = u.to(self._cdf).mT.contiguous()
+        return _invert(values, self._cdf, self._grid).mT.contiguous().to(self._like)
+
+
+def _log_density(prior: FactorablePrior, grid: Tensor) -> Float[Tensor, "dim points"]:
+    with torch.no_grad():
+        return prior.log_density_per_dim(grid.mT).mT
+
+
+def _search_grid(prior: FactorablePrior, points: int) -> Float[Tensor, "dim points"]:
+    """A grid of the support with its points where the density is."""
+    grid = _first_grid(prior.support.double(), points)
+    for _ in range(_ROUNDS):
+        grid = _refine(grid, _log_density(prior, grid))
+    return grid
+
+
+def _first_grid(support: Float[Tensor, "dim 2"], points: int) -> Float[Tensor, "dim points"]:
+    """Even on a finite interval, logarithmic in |z| on the rest of the line."""
+    lower, upper = support[:, :1], support[:, 1:]
+    even = torch.linspace(0, 1, points, dtype=support.dtype, device=support.device)
+    line = torch.sinh((2 * even - 1) * math.asinh(_REACH**2)) / _REACH
+    bounded = support.isfinite().all(-1, keepdim=True)
+    width = torch.where(bounded, upper - lower, 0.0)
+    return torch.where(bounded, lower + width * even, line.clamp(lower, upper))
+
+
+def _refine(
+    grid: Float[Tensor, "dim points"], log_density: Float[Tensor, "dim points"]
+) -> Float[Tensor, "dim points"]:
+    """As many points, in the cells at a mode or within 40 nats of the highest point.
+
+    One third is shared out evenly by cell (which zooms in), one by width, and one by √|p′| (the
+    error of a linear piece of F is |p′| width² / 8). A mode is kept however low it looks: it may
+    be narrower than its cell and higher in between.
+    """
+    around = F.pad(log_density, (1, 1), value=-torch.inf)
+    is_mode = (log_density >= around[:, :-2]) & (log_density >= around[:, 2:])
+    near = log_density > log_density.amax(-1, keepdim=True) - _NEGLIGIBLE
+    keep = (is_mode | near) & log_density.isfinite()
+    kept = (keep[:, 1:] | keep[:, :-1]).to(grid)
+    width = kept * grid.diff()
+    bend = (grid.diff() * _density(log_density).diff().abs()).sqrt()  # width · √|p′|
+    share = _normalized(kept) + _normalized(width) + _normalized(bend)
+    even = torch.linspace(0, 1, grid.shape[-1], dtype=grid.dtype, device=grid.device)
+    return _invert(even.expand_as(grid).contiguous(), _cumulative(share), grid)
+
+
+def _cell_mass(grid: Tensor, log_density: Tensor) -> Float[Tensor, "dim cells"]:
+    """The probability of each cell by the trapezoidal rule."""
+    density = _density(log_density)
+    return _normalized(grid.diff() * (density[:, 1:] + density[:, :-1]))
+
+
+def _density(log_density: Tensor) -> Tensor:
+    """The density relative to its highest value."""
+    return (log_density - log_density.amax(-1, keepdim=True)).exp()
+
+
+def _normalized(share: Tensor) -> Tensor:
+    return share / share.sum(-1, keepdim=True).clamp_min(torch.finfo(share.dtype).tiny)
+
+
+def _cumulative(share: Float[Tensor, "dim cells"]) -> Float[Tensor, "dim points"]:
+    """From 0 at the first point of the grid to 1 at the last."""
+    total = F.pad(share.cumsum(-1), (1, 0))
+    return total / total[:, -1:]
+
+
+def _invert(
+    u: Float[Tensor, "dim n"], cumulative: Float[Tensor, "dim points"], grid: Tensor
+) -> Float[Tensor, "dim n"]:
+    """Where the piecewise linear function through (grid, cumulative) takes the values u."""
+    right = torch.searchsorted(cumulative, u, right=True).clamp(1, grid.shape[-1] - 1)
+    low, high = cumulative.gather(-1, right - 1), cumulative.gather(-1, right)
+    fraction = ((u - low) / (high - low).clamp_min(torch.finfo(u.dtype).tiny)).clamp(0, 1)
+    return grid.gather(-1, right - 1).lerp(grid.gather(-1, right), fraction)
+
+
+def _moments(grid: Tensor, mass: Tensor) -> tuple[Float[Tensor, " dim"], Float[Tensor, " dim"]]:
+    """Mean and standard deviation of the tabulated density, uniform within a cell."""
+    middle = (grid[:, 1:] + grid[:, :-1]) / 2
+    mean = (mass * middle).sum(-1)
+    spread = (middle - mean[:, None]).square() + grid.diff().square() / 12
+    return mean, (mass * spread).sum(-1).sqrt()

@@ -47,8 +47,9 @@ def main(runs: Path, stem: Path) -> None:
             for point in own
         ]
         sections += tables(results, corruption)
+        curves = {name: [own] for name, own in results.items()}
         for measure in ("bce", "nmi"):
-            figure = figures.error_curves(results, measure, CORRUPTIONS[corruption].label)
+            figure = figures.error_curves(curves, measure, CORRUPTIONS[corruption].label)
             figures.save_figure(figure, Path(f"{stem}-{corruption}-{measure}"))
         if corruption == "noise":
             sections += ratios(results)

@@ -15,6 +15,7 @@ MATHEMATICS = (
     "fisherae.distributions",
     "fisherae.divergences",
     "fisherae.evaluation.clustering",
+    "fisherae.evaluation.probe",
     "fisherae.evaluation.robustness",
     "fisherae.objectives.elbo",
     "fisherae.objectives.fisher",

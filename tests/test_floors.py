@@ -1,7 +1,7 @@
 """The floors of the house: nothing imports upwards.
 
 distributions, divergences → priors, networks → samplers → auto-encoder → objectives, data,
-training, evaluation → recipes → estimator, command line.
+training, evaluation → recipes → studies → estimator, command line.
 """
 
 import ast
@@ -21,6 +21,7 @@ FLOORS = [
     {"objectives", "data"},
     {"training", "evaluation"},
     {"recipes"},
+    {"studies"},
     {"estimator", "cli"},
 ]
 FLOOR = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from fisherae.cli import COMMANDS
 from fisherae.recipes import named
+from fisherae.studies.config import ITEMS
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
@@ -20,10 +21,11 @@ def test_python_blocks_run() -> None:
 
 
 def test_commands_exist() -> None:
-    (block,) = re.findall(r"```\n(fisherae .*?)```", README, flags=re.DOTALL)
-    lines = re.findall(r"^fisherae (\w+) ?(\S*)", block, flags=re.MULTILINE)
+    blocks = re.findall(r"```\n(fisherae .*?)```", README, flags=re.DOTALL)
+    lines = re.findall(r"^fisherae (\w+) ?(\S*)", "\n".join(blocks), flags=re.MULTILINE)
     assert {command for command, _ in lines} == set(COMMANDS)
     assert {word for command, word in lines if command == "train"} <= set(named.NAMES)
+    assert {word for command, word in lines if command == "reproduce"} <= {*ITEMS, "all"}
 
 
 def test_links_and_places_exist() -> None:

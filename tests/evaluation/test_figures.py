@@ -1,6 +1,7 @@
 import csv
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -10,16 +11,23 @@ from matplotlib.figure import Figure
 from fisherae.errors import InputError
 from fisherae.evaluation.figures import (
     error_curves,
+    generation_bars,
     image_grid,
+    interleaved,
+    paper_panels,
     reconstructions,
     samples,
     save_figure,
     training_curves,
+    tsne_maps,
     write_csv,
 )
 from fisherae.evaluation.figures.files import render
 from fisherae.evaluation.figures.style import line_styles
 from fisherae.evaluation.robustness import RobustnessPoint
+
+IMAGES = torch.rand(3, 1, 8, 8)
+MAP, LABELS = torch.randn(40, 2), torch.arange(40) % 10
 
 
 def points(*errors: float) -> list[RobustnessPoint]:
@@ -76,6 +84,83 @@ def test_samples_have_a_titled_panel_for_each_model(count: int) -> None:
     assert {raster(figure, panel).shape for panel in range(count)} == {(3 * 15, 4 * 15, 3)}
 
 
+def test_each_reconstruction_stands_below_its_original() -> None:
+    truth, answers = torch.rand(7, 1, 14, 14), torch.rand(7, 1, 14, 14)
+    pairs = interleaved(truth, answers, columns=3)
+    assert torch.equal(pairs, torch.cat([truth[:3], answers[:3], truth[3:6], answers[3:6]]))
+
+
+def test_the_paper_shows_models_side_by_side_and_tasks_below_each_other() -> None:
+    rows = {
+        task: {model: torch.rand(8, 1, 14, 14) for model in ("Fisher AE", "VAE", "WAE-GAN")}
+        for task in ("noisy reconstructions", "samples")
+    }
+    figure = paper_panels(rows, columns=4)
+    assert [axes.get_title() for axes in figure.axes] == ["Fisher AE", "VAE", "WAE-GAN", *[""] * 3]
+    labels = [axes.get_ylabel() for axes in figure.axes]
+    assert labels == ["noisy reconstructions", "", "", "samples", "", ""]
+    for panel, images in enumerate(image for row in rows.values() for image in row.values()):
+        shown = raster(figure, panel)
+        assert shown.shape == (2 * 15, 4 * 15, 3)
+        np.testing.assert_allclose(shown[15:29, :14, 0], images[4, 0].numpy())
+
+
+def test_maps_stand_by_model_and_level_and_are_named() -> None:
+    centres = torch.tensor([[0.0, 0.0], [50.0, 0.0], [0.0, 50.0], [50.0, 50.0]])
+    labels = torch.arange(400) % 4
+    shown = {
+        model: {level: centres[labels] + torch.randn(400, 2) for level in ("σ² = 0", "σ² = 1")}
+        for model in ("Fisher AE", "VAE")
+    }
+    nmi = {model: {"σ² = 0": 0.75, "σ² = 1": 0.5} for model in shown}
+    figure = tsne_maps(shown, labels, nmi)
+    assert [axes.get_title() for axes in figure.axes] == ["Fisher AE", "VAE", "", ""]
+    assert [axes.get_ylabel() for axes in figure.axes] == ["σ² = 0", "", "σ² = 1", ""]
+    for axes, panel in zip(figure.axes, ("0.75", "0.75", "0.50", "0.50"), strict=True):
+        (scatter,) = axes.collections
+        assert len(np.unique(scatter.get_facecolors(), axis=0)) == 4
+        *names, corner = axes.texts
+        assert corner.get_text() == f"NMI {panel}"
+        assert [text.get_text() for text in names] == ["0", "1", "2", "3"]
+        places = np.array([text.get_position() for text in names])
+        np.testing.assert_allclose(places, centres.numpy(), atol=2)
+    points = np.asarray(figure.axes[1].collections[0].get_offsets())
+    np.testing.assert_allclose(points, shown["VAE"]["σ² = 0"].numpy(), rtol=1e-6)
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["0", "1", "2", "3"]
+
+
+def test_two_names_never_stand_at_one_place() -> None:
+    (axes,) = tsne_maps({"VAE": {"σ² = 9": torch.randn(1000, 2)}}, torch.arange(1000) % 10).axes
+    places = torch.tensor([text.get_position() for text in axes.texts])
+    assert torch.pdist(places).min() > 0.3
+
+
+def test_a_map_of_many_points_makes_a_small_svg() -> None:
+    figure = tsne_maps({"VAE": {"σ² = 0": torch.randn(10_000, 2)}}, torch.arange(10_000) % 10)
+    assert len(render(figure, "svg")) < 200_000
+
+
+def test_bars_stand_by_model_with_their_errors_above_the_floor() -> None:
+    scores = {
+        "VAE": {"N(0, I)": (89.1, 1.1)},
+        "Fisher AE": {"N(0, I)": (80.0, 0.5), "exponential": (84.7, None)},
+    }
+    figure = generation_bars(scores, "FID", floor=2.5)
+    (axes,) = figure.axes
+    assert [bar.get_height() for bar in axes.patches] == [89.1, 80.0, 84.7]
+    places = [round(bar.get_x() + bar.get_width() / 2, 2) for bar in axes.patches]
+    assert places == [0.0, 0.88, 1.12]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["VAE", "Fisher AE"]
+    assert [text.get_text() for text in axes.texts] == ["89.1", "80.0", "84.7"]
+    error = axes.collections[0].get_segments()[0]
+    np.testing.assert_allclose(error[:, 1], [88.0, 90.2])
+    (legend,) = figure.legends
+    shown = [text.get_text() for text in legend.get_texts()]
+    assert shown == ["N(0, I)", "exponential", "real against real images"]
+    assert axes.patches[0].get_hatch() == axes.patches[1].get_hatch() != axes.patches[2].get_hatch()
+
+
 @pytest.mark.parametrize(
     "draw",
     [
@@ -87,7 +172,18 @@ def test_samples_have_a_titled_panel_for_each_model(count: int) -> None:
         lambda: reconstructions(torch.rand(3, 1, 8, 8), {"VAE": torch.rand(2, 1, 8, 8)}),
         lambda: reconstructions(torch.rand(0, 1, 8, 8), {}),
         lambda: samples({}),
-        lambda: error_curves({"VAE": points(0.1)}, "fid", "level"),  # type: ignore[arg-type]
+        lambda: paper_panels({}),
+        lambda: paper_panels({"samples": {}}),
+        lambda: paper_panels({"samples": {"VAE": torch.rand(0, 1, 8, 8)}}),
+        lambda: paper_panels({"a": {"VAE": IMAGES}, "b": {"WAE": IMAGES}}),
+        lambda: interleaved(IMAGES, IMAGES[:2]),
+        lambda: tsne_maps({}, LABELS),
+        lambda: tsne_maps({"VAE": {"0": MAP}, "WAE": {"1": MAP}}, LABELS),
+        lambda: tsne_maps({"VAE": {"0": MAP[:5]}}, LABELS),
+        lambda: tsne_maps({"VAE": {"0": MAP}}, torch.arange(40)),
+        lambda: generation_bars({}, "FID"),
+        lambda: generation_bars({"VAE": {str(kind): (1.0, None) for kind in range(6)}}, "FID"),
+        lambda: error_curves({"VAE": [points(0.1)]}, "fid", "level"),  # type: ignore[arg-type]
         lambda: training_curves({"VAE": [{"step": 1, "learning_rate": 0.1}]}),
         lambda: training_curves({}),
     ],
@@ -98,7 +194,7 @@ def test_what_cannot_be_drawn_is_an_input_error(draw: Any) -> None:
 
 
 def test_error_curves_show_the_numbers_and_their_spread() -> None:
-    results = {"VAE": points(0.1, 0.4), "Fisher AE": points(0.2, 0.3)[::-1]}
+    results = {"VAE": [points(0.1, 0.4)], "Fisher AE": [points(0.2, 0.3)[::-1]]}
     (axes,) = error_curves(results, "bce", "noise variance σ²").axes
     assert [line.get_label() for line in axes.lines] == ["VAE", "Fisher AE"]
     np.testing.assert_allclose(np.asarray(axes.lines[1].get_xydata()), [[0.0, 0.2], [1.0, 0.3]])
@@ -106,10 +202,37 @@ def test_error_curves_show_the_numbers_and_their_spread() -> None:
     top = band[band[:, 0] == 1.0, 1].max()
     assert top == pytest.approx(0.4 + 0.1 / np.sqrt(128))
     assert axes.get_xlabel() == "noise variance σ²"
+    assert "over test batches of 128" in axes.get_legend().get_title().get_text()
+
+
+def test_of_several_runs_the_mean_and_their_deviation_are_shown() -> None:
+    results = {"VAE": [points(0.1, 0.2), points(0.3, 0.2)], "WAE": [points(0.5, 0.5)]}
+    (axes,) = error_curves(results, "mse", "level").axes
+    np.testing.assert_allclose(np.asarray(axes.lines[0].get_ydata()), [0.1, 0.1])
+    vae, wae = (np.asarray(band.get_paths()[0].vertices) for band in axes.collections)
+    # Of 0.05 and 0.15 the unbiased deviation is 0.1 / √2.
+    assert vae[vae[:, 0] == 0.0, 1].max() == pytest.approx(0.1 + 0.1 / np.sqrt(2))
+    assert vae[vae[:, 0] == 1.0, 1].max() == pytest.approx(0.1)
+    np.testing.assert_allclose(wae[:, 1], 0.25), "a single run has no band among runs"
+    assert "over runs" in axes.get_legend().get_title().get_text()
+
+
+@pytest.mark.parametrize("measure", ["nmi", "nmi_tsne", "probe"])
+def test_a_single_run_has_no_band_of_what_has_no_batches(
+    measure: Literal["nmi", "nmi_tsne", "probe"],
+) -> None:
+    (point,) = points(0.1)
+    (axes,) = error_curves(
+        {"VAE": [[replace(point, probe=0.7, nmi_tsne=0.6)]]}, measure, "level"
+    ).axes
+    expected = {"nmi": 0.5, "nmi_tsne": 0.6, "probe": 0.7}[measure]
+    np.testing.assert_allclose(np.asarray(axes.lines[0].get_ydata()), [expected])
+    np.testing.assert_allclose(axes.collections[0].get_paths()[0].vertices[:, 1], expected)
+    assert axes.get_legend().get_title().get_text() == ""
 
 
 def test_a_measure_that_was_not_taken_is_named() -> None:
-    colour = [RobustnessPoint(0.0, None, 0.1, None, 10, None, 0.1)]
+    colour = [[RobustnessPoint(0.0, None, 0.1, None, 10, None, 0.1)]]
     assert len(error_curves({"VAE": colour}, "mse", "level").axes[0].lines) == 1
     with pytest.raises(InputError, match="nmi was not measured for 'VAE'"):
         error_curves({"VAE": colour}, "nmi", "level")
@@ -162,7 +285,7 @@ def test_no_two_of_a_dozen_models_look_alike() -> None:
 
 
 def test_saving_gives_png_and_svg_and_is_reproducible(tmp_path: Path) -> None:
-    results = {"VAE": points(0.1, 0.4)}
+    results = {"VAE": [points(0.1, 0.4)]}
     png, svg = save_figure(error_curves(results, "mse", "σ²"), tmp_path / "new" / "figure-5")
     assert png.read_bytes().startswith(b"\x89PNG")
     assert b"<svg" in svg.read_bytes()

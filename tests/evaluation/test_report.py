@@ -1,5 +1,7 @@
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -61,7 +63,7 @@ def full_report() -> Report:
         ["model", "BCE"], [["VAE", 0.12345], ["Fisher AE", None], ["n", 60000]], "A table."
     )
     report.figure(image_grid([torch.rand(3, 1, 8, 8)]), "Images.", alt="three images")
-    report.figure(error_curves({"VAE": points(0.1, 0.2)}, "bce", "σ²"), "Errors.")
+    report.figure(error_curves({"VAE": [points(0.1, 0.2)]}, "bce", "σ²"), "Errors.")
     return report.command("fisherae demo")
 
 
@@ -127,7 +129,11 @@ def test_writing_replaces_the_old_page_and_leaves_nothing_else(tmp_path: Path) -
 
 
 def test_the_best_of_each_level_is_bold() -> None:
-    results = {"VAE": points(0.1, 0.4), "Fisher AE": points(0.2, 0.2), "WAE": points(0.1001, 0.9)}
+    results = {
+        "VAE": [points(0.1, 0.4)],
+        "Fisher AE": [points(0.2, 0.2)],
+        "WAE": [points(0.1001, 0.9)],
+    }
     header, rows = robustness_table(results, "bce")
     assert header == ["model", "0", "0.1"]
     bold = [[isinstance(cell, Markup) for cell in row] for row in rows]
@@ -135,11 +141,40 @@ def test_the_best_of_each_level_is_bold() -> None:
 
 
 def test_the_best_nmi_is_the_highest_and_one_not_measured_is_a_gap() -> None:
-    results = {"a": points(0.1, nmi=0.3), "b": points(0.1, nmi=0.6), "c": points(0.1, nmi=None)}
+    nmi = {"a": 0.3, "b": 0.6, "c": None}
+    results = {name: [points(0.1, nmi=value)] for name, value in nmi.items()}
     _, rows = robustness_table(results, "nmi")
     assert rows == [["a", "0.300"], ["b", Markup("<strong>0.600</strong>")], ["c", None]]
 
 
 def test_models_at_different_levels_make_no_table() -> None:
-    with pytest.raises(InputError, match="different levels"):
-        robustness_table({"a": points(0.1), "b": points(0.1, 0.2)}, "mse")
+    with pytest.raises(InputError, match="same levels"):
+        robustness_table({"a": [points(0.1)], "b": [points(0.1, 0.2)]}, "mse")
+
+
+def test_several_runs_are_their_mean_and_deviation_and_the_best_mean_is_bold() -> None:
+    results = {
+        "VAE": [points(0.1), points(0.3)],
+        "Fisher AE": [points(0.21), points(0.15), points(0.18)],
+    }
+    _, rows = robustness_table(results, "mse")
+    # The deviation of two numbers is their distance by √2, that of 0.15, 0.18, 0.21 is 0.03.
+    assert rows == [
+        ["VAE", "0.200 ± 0.141"],
+        ["Fisher AE", Markup("<strong>0.180 ± 0.030</strong>")],
+    ]
+    page = Page(Report("t").table(["model", "0"], rows).html())
+    assert page.values("class").count("number") == 3, "means with deviations stand right"
+
+
+@pytest.mark.parametrize(("measure", "best"), [("probe", "b"), ("nmi_tsne", "a")])
+def test_of_the_clusters_and_the_probe_the_highest_is_best(
+    measure: Literal["probe", "nmi_tsne"], best: str
+) -> None:
+    (point,) = points(0.1)
+    results = {
+        "a": [[replace(point, probe=0.4, nmi_tsne=0.9)]],
+        "b": [[replace(point, probe=0.5, nmi_tsne=0.8)]],
+    }
+    _, rows = robustness_table(results, measure)
+    assert [row[0] for row in rows if isinstance(row[1], Markup)] == [best]

@@ -6,7 +6,16 @@ from torch import nn
 from fisherae.autoencoder import Autoencoder
 from fisherae.data.corruptions import GaussianNoise, Mask
 from fisherae.errors import InputError
-from fisherae.evaluation.robustness import corrupt, posterior_means, robustness
+from fisherae.evaluation.clustering import kmeans_nmi, tsne
+from fisherae.evaluation.probe import LinearProbe
+from fisherae.evaluation.robustness import (
+    RobustnessPoint,
+    corrupt,
+    latents_under,
+    over_runs,
+    posterior_means,
+    robustness,
+)
 from fisherae.networks import mlp
 from fisherae.priors import StandardNormal
 
@@ -97,6 +106,71 @@ def test_without_labels_there_is_no_nmi(model: Autoencoder) -> None:
     assert robustness(model, torch.rand(4, *SHAPE), [Mask(0.5)])[0].nmi is None
 
 
+def test_the_probe_is_asked_about_the_latents_of_the_corrupted_images() -> None:
+    labels = torch.arange(200) % 2
+    images = labels.view(-1, 1, 1, 1).expand(-1, *SHAPE).float()
+    probe = LinearProbe(images.flatten(1) + 0.01 * torch.randn(200, PIXELS), labels)
+    levels = [GaussianNoise(variance) for variance in (0.0, 9.0)]
+    clean, noisy = robustness(identity(), images, levels, labels, probe=probe)
+    assert clean.probe == 1.0
+    # The classes are √36 = 6 apart: cut in the middle at σ = 3, the accuracy is Φ(3 / 3).
+    assert noisy.probe == pytest.approx(0.841, abs=0.08)
+
+
+def test_maps_are_of_the_latents_that_are_measured(model: Autoencoder) -> None:
+    images, labels = torch.rand(40, *SHAPE), torch.arange(40) % 3
+    levels = [GaussianNoise(0.1), GaussianNoise(0.5)]
+    latents = latents_under(model, images, levels, seed=2, batch_size=7)
+    assert len(latents) == 2
+    whole, half = tsne(latents[0]), tsne(latents[1][:20])
+    points = robustness(model, images, levels, labels, seed=2, maps=[whole, half])
+    assert [point.nmi for point in points] == [kmeans_nmi(z, labels, seed=2) for z in latents]
+    assert points[0].nmi_tsne == kmeans_nmi(whole, labels, seed=2)
+    assert points[1].nmi_tsne == kmeans_nmi(half, labels[:20], seed=2)
+
+
+def test_latents_under_noise_do_not_depend_on_the_batch_size(model: Autoencoder) -> None:
+    images, levels = torch.rand(20, *SHAPE), [GaussianNoise(0.1), GaussianNoise(0.1)]
+    whole, parts = (latents_under(model, images, levels, batch_size=size) for size in (20, 3))
+    torch.testing.assert_close(whole, parts)
+    assert not torch.allclose(whole[0], whole[1]), "each level has noise of its own"
+
+
+def test_without_a_probe_or_maps_there_is_neither(model: Autoencoder) -> None:
+    (point,) = robustness(model, torch.rand(6, *SHAPE), [Mask(0.5)], torch.arange(6) % 2)
+    assert point.nmi is not None
+    assert point.probe is None
+    assert point.nmi_tsne is None
+
+
+def run(levels: tuple[float, ...], *errors: float) -> list[RobustnessPoint]:
+    return [
+        RobustnessPoint(level, None, error, None, 10, None, 0.1)
+        for level, error in zip(levels, errors, strict=True)
+    ]
+
+
+def test_over_runs_gives_mean_and_unbiased_deviation_by_ascending_level() -> None:
+    errors = np.random.default_rng(0).random((3, 2))
+    runs = [run((0.5, 0.0), *errors[0]), run((0.0, 0.5), *errors[1, ::-1])]
+    runs.append(run((0.5, 0.0), *errors[2]))
+    summary = np.array(over_runs(runs, "mse"), dtype=float)
+    np.testing.assert_allclose(summary[:, 0], [0.0, 0.5])
+    np.testing.assert_allclose(summary[:, 1], errors.mean(0)[::-1])
+    np.testing.assert_allclose(summary[:, 2], np.sqrt(np.cov(errors.T).diagonal())[::-1])
+
+
+def test_a_single_run_has_no_deviation_and_a_gap_stays_a_gap() -> None:
+    assert over_runs([run((0.0,), 0.2)], "mse") == [(0.0, 0.2, None)]
+    assert over_runs([run((0.0,), 0.2)] * 2, "bce") == [(0.0, None, None)]
+
+
+@pytest.mark.parametrize("runs", [[], [run((0.0,), 0.2), run((0.1,), 0.2)]])
+def test_runs_that_cannot_be_averaged_are_named(runs: list[list[RobustnessPoint]]) -> None:
+    with pytest.raises(InputError, match="at the same levels"):
+        over_runs(runs, "mse")
+
+
 @pytest.mark.parametrize("training", [True, False])
 def test_networks_run_in_eval_mode_and_get_their_mode_back(training: bool) -> None:
     model = identity(normalise=True).train(training)
@@ -137,6 +211,17 @@ def test_bad_input_is_named(
 ) -> None:
     with pytest.raises(InputError, match=message):
         robustness(model, images, [GaussianNoise(0.1)], labels=labels)
+
+
+def test_a_probe_or_maps_without_labels_and_a_missing_map_are_named(model: Autoencoder) -> None:
+    images, levels, labels = torch.rand(4, *SHAPE), [Mask(0.5)], torch.arange(4) % 2
+    probe = LinearProbe(posterior_means(model, images), labels)
+    with pytest.raises(InputError, match="need the labels"):
+        robustness(model, images, levels, probe=probe)
+    with pytest.raises(InputError, match="need the labels"):
+        robustness(model, images, levels, maps=[torch.rand(4, 2)])
+    with pytest.raises(InputError, match="0 maps for 1 levels"):
+        robustness(model, images, levels, labels, maps=[])
 
 
 def test_a_diverged_model_is_named(model: Autoencoder) -> None:

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from fisherae.errors import InputError
 from fisherae.evaluation.figures.files import render
-from fisherae.evaluation.robustness import RobustnessPoint
+from fisherae.evaluation.robustness import Measure, RobustnessPoint, over_runs
 from fisherae.files import write_atomically
 
 __all__ = ["Report", "robustness_table"]
@@ -73,21 +73,40 @@ class Report:
             "table", {"header": header, "rows": body, "numeric": numeric, "caption": caption}
         )
 
-    def figure(self, figure: Figure, caption: str = "", alt: str = "") -> Self:
+    def figure(
+        self,
+        figure: Figure,
+        caption: str = "",
+        alt: str = "",
+        link: str | None = None,
+        saved: tuple[Path, Path] | None = None,
+    ) -> Self:
         """Adds a figure: as SVG, or as PNG where it shows images.
 
         Arguments:
             figure: a matplotlib figure, drawn at once.
             caption: below it.
             alt: what it shows, for those who cannot see it; the caption by default.
+            link: a file that shows it too, for `markdown`, which leaves it out without.
+            saved: what `save_figure` returned for it, so that it is not drawn again.
         """
         format: Literal["png", "svg"] = "png" if any(a.images for a in figure.axes) else "svg"
         mime = {"png": "image/png", "svg": "image/svg+xml"}[format]
+        png, svg = saved or (None, None)
+        file = png if format == "png" else svg
+        content = render(figure, format) if file is None else file.read_bytes()
         # As an image and not as inline SVG: the ids of two inline figures would clash.
-        source = f"data:{mime};base64,{base64.b64encode(render(figure, format)).decode()}"
+        source = f"data:{mime};base64,{base64.b64encode(content).decode()}"
         width = round(figure.get_figwidth() * 96)
         return self._add(
-            "figure", {"source": source, "width": width, "caption": caption, "alt": alt or caption}
+            "figure",
+            {
+                "source": source,
+                "width": width,
+                "caption": caption,
+                "alt": alt or caption,
+                "link": link,
+            },
         )
 
     def html(self) -> str:
@@ -96,7 +115,13 @@ class Report:
             (index, text) for index, (kind, text) in enumerate(self._blocks) if kind == "heading"
         ]
         contents = headings if len(headings) > 3 else []
-        return _template().render(title=self.title, blocks=self._blocks, contents=contents)
+        return _template("report.html").render(
+            title=self.title, blocks=self._blocks, contents=contents
+        )
+
+    def markdown(self) -> str:
+        """The page as Markdown, to be read beside the files that its figures link to."""
+        return _template("report.md").render(title=self.title, blocks=self._blocks)
 
     def write(self, path: Path | str) -> Path:
         """Writes the page, whole or not at all, and returns its path."""
@@ -109,51 +134,52 @@ class Report:
 
 
 def robustness_table(
-    results: Mapping[str, Sequence[RobustnessPoint]],
-    measure: Literal["bce", "mse", "nmi"],
-    digits: int = 3,
+    results: Mapping[str, Sequence[Sequence[RobustnessPoint]]], measure: Measure, digits: int = 3
 ) -> tuple[list[str], list[list[Cell]]]:
     r"""Header and rows for `Report.table`: models down, levels across, the best in bold.
 
-    The best is the lowest BCE or MSE, the highest NMI; models equal to all digits shown share it.
+    A cell is the mean over a model's runs (seeds), with ± one standard deviation if there are
+    several. The best has the lowest mean BCE or MSE, the highest mean of the other measures;
+    models whose means are equal to all digits shown share it.
 
     Raises:
-        InputError: the models were not measured at the same levels.
+        InputError: no results, or runs that were not measured at the same levels.
 
     Example:
-        >>> points = {"VAE": [RobustnessPoint(0.1, 0.15, 0.03, 0.4, 100, 0.1, 0.1)],
-        ...           "Fisher AE": [RobustnessPoint(0.1, 0.13, 0.02, 0.5, 100, 0.1, 0.1)]}
+        >>> points = {"VAE": [[RobustnessPoint(0.1, 0.15, 0.03, 0.4, 100, 0.1, 0.1)]],
+        ...           "Fisher AE": [[RobustnessPoint(0.1, 0.13, 0.02, 0.5, 100, 0.1, 0.1)]]}
         >>> robustness_table(points, "bce", digits=2)
         (['model', '0.1'], [['VAE', '0.15'], ['Fisher AE', Markup('<strong>0.13</strong>')]])
     """
-    levels = [[point.level for point in points] for points in results.values()]
-    if any(own != levels[0] for own in levels):
-        raise InputError("the models were measured at different levels: measure all at the same")
-    shown = {
-        name: [_rounded(getattr(point, measure), digits) for point in points]
-        for name, points in results.items()
-    }
-    best = max if measure == "nmi" else min
+    summaries = {name: over_runs(runs, measure) for name, runs in results.items()}
+    levels = {tuple(level for level, _, _ in summary) for summary in summaries.values()}
+    if len(levels) != 1:
+        raise InputError(f"models at {len(levels)} sets of levels: measure all at the same levels")
+    columns = zip(*summaries.values(), strict=True)
+    best = min if measure in ("bce", "mse") else max
     winners = [
-        best((cell for cell in column if cell is not None), key=float, default=None)
-        for column in zip(*shown.values(), strict=True)
+        best((round(mean, digits) for _, mean, _ in column if mean is not None), default=None)
+        for column in columns
     ]
     rows: list[list[Cell]] = [
         [
             name,
-            *(_bold_if(cell, cell == winner) for cell, winner in zip(cells, winners, strict=True)),
+            *(
+                _measured(mean, std, digits, winner)
+                for (_, mean, std), winner in zip(summary, winners, strict=True)
+            ),
         ]
-        for name, cells in shown.items()
+        for name, summary in summaries.items()
     ]
-    return ["model", *(f"{level:g}" for level in levels[0])], rows
+    return ["model", *(f"{level:g}" for level in levels.pop())], rows
 
 
-def _rounded(value: float | None, digits: int) -> str | None:
-    return None if value is None else f"{value:.{digits}f}"
-
-
-def _bold_if(cell: str | None, best: bool) -> Cell:
-    return Markup("<strong>{}</strong>").format(cell) if cell is not None and best else cell
+def _measured(mean: float | None, std: float | None, digits: int, winner: float | None) -> Cell:
+    if mean is None:
+        return None
+    cell = f"{mean:.{digits}f}" + ("" if std is None else f" ± {std:.{digits}f}")
+    best = round(mean, digits) == winner
+    return Markup("<strong>{}</strong>").format(cell) if best else cell
 
 
 def _cell(value: Cell) -> str:
@@ -166,12 +192,19 @@ def _cell(value: Cell) -> str:
 
 def _is_number(cell: str) -> bool:
     with suppress(ValueError):
-        float(Markup(cell).striptags().replace("–", "nan"))
+        float(Markup(cell).striptags().replace("–", "nan").partition(" ± ")[0])
         return True
     return False
 
 
 @cache
-def _template() -> Template:
-    text = files("fisherae.evaluation").joinpath("report.html").read_text(encoding="utf-8")
-    return Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(text)
+def _template(name: str) -> Template:
+    text = files("fisherae.evaluation").joinpath(name).read_text(encoding="utf-8")
+    page = Environment(autoescape=name.endswith(".html"), trim_blocks=True, lstrip_blocks=True)
+    page.filters["cell"] = _markdown_cell
+    return page.from_string(text)
+
+
+def _markdown_cell(cell: str) -> str:
+    bold = str(cell).replace("<strong>", "**").replace("</strong>", "**")
+    return bold.replace("|", "\\|")

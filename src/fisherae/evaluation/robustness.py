@@ -1,8 +1,9 @@
-r"""Reconstruction error and clustering under corrupted input (Figures 1, 3, 5, 7 and 9)."""
+r"""Reconstruction error and latents under corrupted input (Figures 1, 3, 4, 5, 7 and 9)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
+from typing import Literal
 
 import numpy as np
 import torch
@@ -14,8 +15,19 @@ from fisherae.autoencoder import Autoencoder, evaluating
 from fisherae.data.corruptions import Corruption
 from fisherae.errors import InputError
 from fisherae.evaluation.clustering import kmeans_nmi
+from fisherae.evaluation.probe import LinearProbe
 
-__all__ = ["RobustnessPoint", "corrupt", "posterior_means", "robustness"]
+__all__ = [
+    "Measure",
+    "RobustnessPoint",
+    "corrupt",
+    "latents_under",
+    "over_runs",
+    "posterior_means",
+    "robustness",
+]
+
+Measure = Literal["bce", "mse", "nmi", "nmi_tsne", "probe"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +42,8 @@ class RobustnessPoint:
         images: how many images were measured.
         bce_std: standard deviation over the images; divided by √n, over batches of n.
         mse_std: as `bce_std`.
+        probe: accuracy of a linear probe on the posterior means, in [0, 1]; None without one.
+        nmi_tsne: of k-means on their t-SNE map, in [0, 1]; None without maps.
     """
 
     level: float
@@ -39,6 +53,8 @@ class RobustnessPoint:
     images: int
     bce_std: float | None
     mse_std: float
+    probe: float | None = None
+    nmi_tsne: float | None = None
 
 
 def robustness(
@@ -49,6 +65,8 @@ def robustness(
     value_range: tuple[float, float] = (0.0, 1.0),
     seed: int = 0,
     batch_size: int = 512,
+    probe: LinearProbe | None = None,
+    maps: Sequence[Float[Tensor, "_ 2"]] | None = None,
 ) -> list[RobustnessPoint]:
     r"""Reconstructs corrupted images and compares them with the clean ones, level by level.
 
@@ -63,14 +81,18 @@ def robustness(
         model: the networks run in eval mode; their flags are restored afterwards.
         images: clean images in `value_range`, shape (images, channels, height, width).
         corruption_levels: e.g. `[GaussianNoise(v) for v in (0.0, 0.1, 0.5)]`. Not clipped.
-        labels: classes, shape (images,); they are needed for the NMI only.
+        labels: classes, shape (images,); the NMI, the probe and the maps need them.
         value_range: (0, 1) or (-1, 1).
         seed: of the corruption and of k-means.
         batch_size: images per forward pass.
+        probe: fitted to the latents of clean training images.
+        maps: for each level a t-SNE map of the latents that `latents_under` gives, or of the
+            first of them, as t-SNE is slow; each map of shape (mapped images, 2).
 
     Raises:
-        InputError: no images, a pixel outside `value_range`, one label too few or many, or a
-            reconstruction that is not finite.
+        InputError: no images, a pixel outside `value_range`, one label too few or many, a probe
+            or maps without labels, one map too few or many, or a reconstruction that is not
+            finite.
 
     References:
         Elkhalil et al. (2021), Fisher Auto-Encoders, section 4,
@@ -88,22 +110,88 @@ def robustness(
         [0.0, 0.5]
     """
     _check(images, labels, value_range)
+    if labels is None and (probe is not None or maps is not None):
+        raise InputError("a probe and maps need the labels: give one per image")
+    if maps is not None and len(maps) != len(corruption_levels):
+        raise InputError(f"{len(maps)} maps for {len(corruption_levels)} levels: give one each")
+    by_level = latents_under(model, images, corruption_levels, seed, batch_size)
+    mapped: Sequence[Tensor | None] = maps or [None] * len(by_level)
     points = []
-    for index, corruption in enumerate(corruption_levels):
-        latents = posterior_means(model, corrupt(images, corruption, seed, index), batch_size)
+    for corruption, latents, shown in zip(corruption_levels, by_level, mapped, strict=True):
         mse, bce = _errors(model, latents, images, batch_size, binary=value_range == (0.0, 1.0))
         points.append(
             RobustnessPoint(
                 level=float(corruption.level),
                 bce=None if bce is None else bce.mean().item(),
                 mse=mse.mean().item(),
-                nmi=None if labels is None else kmeans_nmi(latents, labels, seed),
                 images=len(images),
                 bce_std=None if bce is None else bce.std(correction=0).item(),
                 mse_std=mse.std(correction=0).item(),
+                **_by_class(latents, labels, seed, probe, shown),
             )
         )
     return points
+
+
+def over_runs(
+    runs: Sequence[Sequence[RobustnessPoint]], measure: Measure
+) -> list[tuple[float, float | None, float | None]]:
+    r"""Level, mean and standard deviation of a measure over runs (seeds) of one model.
+
+    The standard deviation is the unbiased one, and None of a single run; the mean, too, is None
+    where a run lacks the measure. Levels ascend.
+
+    Raises:
+        InputError: no runs, or runs that were measured at different levels.
+
+    Example:
+        >>> runs = [[RobustnessPoint(0.1, bce, 0.03, None, 100, 0.1, 0.1)] for bce in (0.2, 0.4)]
+        >>> [(level, mean, std)] = over_runs(runs, "bce")
+        >>> f"at {level}: {mean:.2f} ± {std:.2f}"
+        'at 0.1: 0.30 ± 0.14'
+    """
+    by_level = [{point.level: getattr(point, measure) for point in run} for run in runs]
+    if not by_level or any(run.keys() != by_level[0].keys() for run in by_level):
+        raise InputError(f"{len(runs)} runs: give at least one, and measure all at the same levels")
+    summary = []
+    for level in sorted(by_level[0]):
+        values = [run[level] for run in by_level]
+        known = None not in values
+        mean = float(np.mean(values)) if known else None
+        std = float(np.std(values, ddof=1)) if known and len(values) > 1 else None
+        summary.append((level, mean, std))
+    return summary
+
+
+def latents_under(
+    model: Autoencoder,
+    images: Float[Tensor, "images channels height width"],
+    corruption_levels: Sequence[Corruption],
+    seed: int = 0,
+    batch_size: int = 512,
+) -> list[Float[Tensor, "images dim"]]:
+    r"""The posterior means that `robustness` measures: for each level those of all images.
+
+    They depend on all images together. Cut the latents, not the images, to map fewer:
+
+    Example:
+        >>> from fisherae.data.corruptions import GaussianNoise
+        >>> from fisherae.evaluation.clustering import tsne
+        >>> from fisherae.networks import mlp
+        >>> from fisherae.priors import StandardNormal
+        >>> encoder, decoder = mlp.encoder((1, 4, 4), dim=2), mlp.decoder((1, 4, 4), dim=2)
+        >>> model = Autoencoder(encoder, decoder, StandardNormal(2))
+        >>> images, labels = torch.rand(20, 1, 4, 4), torch.arange(20) % 2
+        >>> levels = [GaussianNoise(variance) for variance in (0.0, 0.5)]
+        >>> maps = [tsne(latents[:10]) for latents in latents_under(model, images, levels)]
+        >>> points = robustness(model, images, levels, labels, maps=maps)
+        >>> 0 <= points[0].nmi_tsne <= 1
+        True
+    """
+    return [
+        posterior_means(model, corrupt(images, corruption, seed, index), batch_size)
+        for index, corruption in enumerate(corruption_levels)
+    ]
 
 
 def corrupt(
@@ -143,6 +231,23 @@ def posterior_means(
     with torch.no_grad(), evaluating(model):
         batches = torch.split(images, batch_size)
         return torch.cat([model.encode(batch.to(device)).mean.cpu() for batch in batches])
+
+
+def _by_class(
+    latents: Tensor,
+    labels: Tensor | None,
+    seed: int,
+    probe: LinearProbe | None,
+    shown: Tensor | None,
+) -> dict[str, float | None]:
+    """How well the latents tell the classes, as the fields of a `RobustnessPoint`."""
+    if labels is None:
+        return {"nmi": None}
+    return {
+        "nmi": kmeans_nmi(latents, labels, seed),
+        "probe": None if probe is None else probe.accuracy(latents, labels),
+        "nmi_tsne": None if shown is None else kmeans_nmi(shown, labels[: len(shown)], seed),
+    }
 
 
 def _errors(

@@ -2,7 +2,7 @@ r"""Lines: error against corruption (Figures 1, 3, 5, 7 and 9), and training aga
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from fisherae.errors import InputError
 from fisherae.evaluation.figures.style import line_styles, panel_grid, panels, plain_axes
-from fisherae.evaluation.robustness import RobustnessPoint
+from fisherae.evaluation.robustness import Measure, RobustnessPoint, over_runs
 
 __all__ = ["error_curves", "training_curves"]
 
@@ -19,6 +19,8 @@ _MEASURES = {
     "bce": "BCE to the clean image (nats per pixel)",
     "mse": "MSE to the clean image (per pixel)",
     "nmi": "NMI of k-means clusters and classes",
+    "nmi_tsne": "NMI of k-means on the t-SNE map and classes",
+    "probe": "accuracy of a linear probe on the latents",
 }
 _BATCH = 128  # of the paper, over whose spread Figure 5 draws its error bars
 _BOOKKEEPING = {"step", "epoch", "images", "learning_rate", "seconds", "grad_norm_max"}
@@ -28,25 +30,29 @@ _Row = Mapping[str, Any]
 
 
 def error_curves(
-    results: Mapping[str, Sequence[RobustnessPoint]],
-    measure: Literal["bce", "mse", "nmi"],
+    results: Mapping[str, Sequence[Sequence[RobustnessPoint]]],
+    measure: Measure,
     xlabel: str,
 ) -> Figure:
-    r"""One measure of each model against the level of corruption.
+    r"""One measure of each model against the level of corruption: the mean over its runs.
 
-    The band around BCE and MSE is one standard deviation over test batches of 128 images.
+    The band is one standard deviation to each side: over the runs, if a model has several; if
+    all have one, of BCE and MSE over test batches of 128 images, of the others there is none. The
+    legend says which.
 
     Arguments:
-        results: of `fisherae.evaluation.robustness.robustness`, by model.
-        measure: "bce", "mse" or "nmi".
+        results: for each model its runs (seeds), each the points that
+            `fisherae.evaluation.robustness.robustness` returned.
+        measure: "bce", "mse", "nmi", "nmi_tsne" or "probe".
         xlabel: what the level is, e.g. "noise variance σ²".
 
     Raises:
-        InputError: an unknown measure, or one that was not measured for a model.
+        InputError: an unknown measure, one that was not measured for a model, or runs of one model
+            at different levels.
 
     Example:
         >>> points = [RobustnessPoint(v, 0.1 + v, 0.02, 0.5, 100, 0.05, 0.01) for v in (0.0, 0.5)]
-        >>> figure = error_curves({"VAE": points}, "bce", "noise variance σ²")
+        >>> figure = error_curves({"VAE": [points]}, "bce", "noise variance σ²")
         >>> len(figure.axes[0].lines)
         1
     """
@@ -54,18 +60,21 @@ def error_curves(
         raise InputError(f"measure {measure!r} is unknown: choose one of {', '.join(_MEASURES)}")
     figure = Figure(figsize=(6.4, 4.0), layout="constrained")
     axes = figure.subplots()
+    most = max((len(runs) for runs in results.values()), default=0)
+    of_batches = most == 1 and measure in ("bce", "mse")
     for name, style in line_styles(results).items():
-        points = sorted(results[name], key=lambda point: point.level)
-        levels = [point.level for point in points]
-        values = _measured(name, points, measure)
-        axes.plot(levels, values, label=name, linewidth=1.6, markersize=5, **style)
-        if measure != "nmi":
-            spread = _measured(name, points, f"{measure}_std") / math.sqrt(_BATCH)
-            band = (values - spread, values + spread)
-            axes.fill_between(levels, *band, color=style["color"], alpha=0.15, linewidth=0)
+        levels, means, spread = _summary(name, results[name], measure, of_batches)
+        axes.plot(levels, means, label=name, linewidth=1.6, markersize=5, **style)
+        axes.fill_between(
+            levels, means - spread, means + spread, color=style["color"], alpha=0.15, linewidth=0
+        )
     axes.set_xlabel(xlabel)
     axes.set_ylabel(_MEASURES[measure])
-    axes.legend(frameon=False, fontsize=9)
+    over = f"test batches of {_BATCH}" if of_batches else "runs" if most > 1 else None
+    band = over and f"line: mean, band: ± 1 std over {over}"
+    axes.legend(
+        title=band, title_fontsize=8, alignment="left", frameon=False, fontsize=9, handlelength=3
+    )
     plain_axes(axes)
     return figure
 
@@ -106,13 +115,20 @@ def training_curves(metrics: Mapping[str, Sequence[_Row]]) -> Figure:
     return figure
 
 
-def _measured(name: str, points: Sequence[RobustnessPoint], field: str) -> npt.NDArray[np.float64]:
-    values = [getattr(point, field) for point in points]
-    if None in values:
+def _summary(
+    name: str, runs: Sequence[Sequence[RobustnessPoint]], measure: Measure, of_batches: bool
+) -> npt.NDArray[np.float64]:
+    """Levels, means and standard deviations (0 where there is no band) of one model."""
+    levels, means, stds = zip(*over_runs(runs, measure), strict=True)
+    if None in means:
         raise InputError(
-            f"{field} was not measured for {name!r}: BCE needs pixels in [0, 1], NMI needs labels"
+            f"{measure} was not measured for {name!r}: BCE needs pixels in [0, 1], the others but "
+            "MSE need labels, nmi_tsne also maps and probe a probe"
         )
-    return np.array(values, dtype=np.float64)
+    if of_batches:
+        points = sorted(runs[0], key=lambda point: point.level)
+        stds = tuple(getattr(point, f"{measure}_std") / math.sqrt(_BATCH) for point in points)
+    return np.array([levels, means, [std or 0.0 for std in stds]])
 
 
 def _terms(metrics: Mapping[str, Sequence[_Row]]) -> list[str]:

@@ -14,7 +14,7 @@ from torch import Tensor
 from fisherae.errors import InputError
 from fisherae.evaluation.figures.style import panel_grid, panels
 
-__all__ = ["image_grid", "reconstructions", "samples"]
+__all__ = ["image_grid", "interleaved", "paper_panels", "reconstructions", "samples"]
 
 _Picture = tuple[str, Sequence[str], npt.NDArray[np.float32]]  # title, row labels, raster
 
@@ -115,6 +115,79 @@ def samples(
     return _figure(pictures, panel_grid(len(pictures), most_columns), width)
 
 
+def paper_panels(
+    rows: Mapping[str, Mapping[str, Float[Tensor, "_ _ _ _"]]],
+    value_range: tuple[float, float] = (0.0, 1.0),
+    columns: int = 8,
+) -> Figure:
+    r"""The paper's arrangement: a panel of images for each task and model, models side by side.
+
+    Arguments:
+        rows: for each row of panels its title, and under it each model's images, shape
+            (images, channels, height, width). Reconstructions come `interleaved` with the truth.
+        value_range: black and white; what lies outside is clipped for display.
+        columns: images in one line of a panel.
+
+    Raises:
+        InputError: no images, images of different shapes, neither 1 nor 3 channels, or rows with
+            different models.
+
+    Example:
+        >>> truth, images = torch.rand(32, 1, 28, 28), torch.rand(64, 1, 28, 28)
+        >>> pairs = interleaved(truth, truth)
+        >>> figure = paper_panels({"reconstructions": {"VAE": pairs}, "samples": {"VAE": images}})
+        >>> [axes.get_ylabel() for axes in figure.axes]
+        ['reconstructions', 'samples']
+    """
+    models = list(next(iter(rows.values()), {}))
+    if any(list(row) != models for row in rows.values()):
+        raise InputError(
+            "the rows show different models: give the same, in the same order, in each"
+        )
+    shown = [(name, images) for row in rows.values() for name, images in row.items()]
+    lines = math.ceil(max((len(images) for _, images in shown), default=0) / columns)
+    pictures: list[_Picture] = [
+        (
+            name if index < len(models) else "",
+            (),
+            _raster(torch.split(images, columns), (lines, columns), value_range),
+        )
+        for index, (name, images) in enumerate(shown)
+    ]
+    if not pictures:
+        raise InputError("there are no images to show: give at least one row with one model")
+    figure = _figure(pictures, (len(rows), len(models)), shown[0][1].shape[-1], scale=0.6)
+    for axes, title in zip(figure.axes[:: len(models)], rows, strict=True):
+        axes.set_ylabel(title, fontsize=10)
+    return figure
+
+
+def interleaved(
+    truth: Float[Tensor, "images channels height width"],
+    answers: Float[Tensor, "images channels height width"],
+    columns: int = 8,
+) -> Float[Tensor, "_ channels height width"]:
+    r"""Lines of true images, each with the line of their reconstructions below it.
+
+    A last line that is not full is left out, so that each image stands under its original.
+
+    Raises:
+        InputError: different shapes.
+
+    Example:
+        >>> pairs = interleaved(torch.zeros(16, 1, 2, 2), torch.ones(16, 1, 2, 2))
+        >>> [line.mean().item() for line in torch.split(pairs, 8)]
+        [0.0, 1.0, 0.0, 1.0]
+    """
+    if truth.shape != answers.shape:
+        raise InputError(
+            f"{tuple(answers.shape)} answers to {tuple(truth.shape)} images: give one to each"
+        )
+    full = len(truth) - len(truth) % columns
+    lines = [images[:full].reshape(-1, columns, *images.shape[1:]) for images in (truth, answers)]
+    return torch.stack(lines, dim=1).flatten(0, 2)
+
+
 def _raster(
     rows: Sequence[Tensor], size: tuple[int, int], value_range: tuple[float, float]
 ) -> npt.NDArray[np.float32]:
@@ -135,11 +208,13 @@ def _raster(
     return raster.swapaxes(1, 2).reshape(size[0] * (height + gap), -1, 3)
 
 
-def _figure(pictures: Sequence[_Picture], grid: tuple[int, int], image_width: int) -> Figure:
+def _figure(
+    pictures: Sequence[_Picture], grid: tuple[int, int], image_width: int, scale: float = 1.0
+) -> Figure:
     """Pictures of equal size in a grid of (rows, columns), as large as their images deserve."""
     height, width = pictures[0][2].shape[:2]
     # Inches per pixel: half an inch for an image of 28 pixels, somewhat more for larger ones.
-    scale = max(0.4, 0.5 * math.sqrt(image_width / 28)) / image_width
+    scale *= max(0.4, 0.5 * math.sqrt(image_width / 28)) / image_width
     size = (width * scale * grid[1] + 1.2, (height * scale + 0.35) * grid[0])
     figure = Figure(figsize=size, layout="compressed")
     for axes, picture in zip(panels(figure, len(pictures), grid), pictures, strict=True):

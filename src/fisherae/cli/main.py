@@ -1,0 +1,216 @@
+"""Commands, their help page, and what becomes of errors."""
+
+import shlex
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from fisherae import __version__
+from fisherae.cli.options import Compare, Demo, Evaluate, ReportPage, Reproduce, Sample
+from fisherae.cli.training import default_out, parse_training, recipes_page
+from fisherae.errors import InputError, NonFiniteError
+from fisherae.recipes import named
+
+__all__ = ["COMMANDS", "main"]
+
+HELP = f"""\
+fisherae {__version__}: Fisher auto-encoders, and their baselines VAE and WAE-GAN
+
+usage: fisherae COMMAND [options]        fisherae COMMAND --help
+
+  demo       train all three on embedded digits and write a report (a minute or two)
+  train      train a recipe:      fisherae train mnist-fisher --data path/to/mnist
+  evaluate   error under noise:   fisherae evaluate runs/mnist-fisher
+  sample     draw images:         fisherae sample runs/mnist-fisher --n 64
+  compare    runs side by side:   fisherae compare runs/mnist-fisher runs/mnist-vae
+  report     one page of runs:    fisherae report runs/mnist-fisher
+  reproduce  the paper's figures: fisherae reproduce figure-1 --budget smoke
+
+first steps
+
+  fisherae demo                                    no data needed
+  fisherae train --help                            the recipes
+  fisherae train digits-fisher                     a model in half a minute
+  fisherae train digits-fisher --preset paper      the same, to the paper's letter
+  fisherae evaluate runs/digits-fisher --corruption blur
+  fisherae reproduce --help                        every figure and table of the paper
+
+options
+
+  -h, --help      this page
+  --version       the version
+
+Exit codes: 0 done, 1 training or sampling failed, 2 something you gave is wrong, 130 stopped.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command and returns the exit code; errors that users make are one clear message."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(HELP, end="")
+        return 0
+    if words[0] == "--version":
+        print(__version__)
+        return 0
+    try:
+        if words[0] not in COMMANDS:
+            known = ", ".join(COMMANDS)
+            raise InputError(f"unknown command {words[0]!r}; known: {known} (fisherae --help)")
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            COMMANDS[words[0]](words[1:])
+    except (InputError, OSError) as error:  # of files: not there, not writable, disk full
+        print(f"fisherae: {error}", file=sys.stderr)
+        return 2
+    except NonFiniteError as error:
+        print(f"fisherae: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt as interrupt:
+        print(f"fisherae: {interrupt or 'stopped'}", file=sys.stderr)
+        return 130
+    return 0
+
+
+def demo(words: list[str]) -> None:
+    options = _parse(Demo, words, "demo")
+    from fisherae.studies.demo import run_demo
+
+    try:
+        report = run_demo(options.out, options.seed, options.epochs)
+    except KeyboardInterrupt:  # training's own advice, --resume, does not suit here
+        raise KeyboardInterrupt("stopped; run the demo again to start it anew") from None
+    print(f"report: {report.resolve()}")
+
+
+def train(words: list[str]) -> None:
+    if not words or words[0] in ("-h", "--help"):
+        print(recipes_page())
+        return
+    name, options = words[0], words[1:]
+    run, recipe = parse_training(name, options)
+    from fisherae.recipes.run import train_recipe
+
+    out = run.out or default_out(name, run.preset)
+    train_recipe(recipe, out, run.resume)
+    print(f"run: {out}\nnext: fisherae evaluate {out}\n      fisherae sample {out}")
+
+
+def sample(words: list[str]) -> None:
+    options = _parse(Sample, words, "sample")
+    import numpy as np
+
+    from fisherae.recipes.evaluate import sample_run, save_samples
+
+    out = options.out or options.run
+    images, value_range = sample_run(
+        options.run, options.n, options.prior, options.method, options.seed, progress=True
+    )
+    stem = out / "samples"
+    save_samples(images, value_range, stem)
+    np.save(stem.with_suffix(".npy"), images.numpy())
+    print(f"{len(images)} samples: {stem}.png  {stem}.svg  {stem}.npy")
+
+
+def evaluate(words: list[str]) -> None:
+    options = _parse(Evaluate, words, "evaluate")
+    from fisherae.recipes.evaluate import evaluate_run
+
+    points, stem = evaluate_run(
+        options.run,
+        options.corruption,
+        options.levels,
+        options.images,
+        options.data,
+        options.seed,
+    )
+    _print_points(points, options.corruption)
+    print(f"written: {stem}.json .csv .png .svg")
+
+
+def compare(words: list[str]) -> None:
+    options = _parse(Compare, words, "compare")
+    from fisherae.studies.compare import compare_runs
+
+    report = compare_runs(
+        options.runs,
+        options.out,
+        options.images,
+        options.samples,
+        options.extractor,
+        options.seed,
+        _command("compare", words),
+    )
+    print(f"report: {report.resolve()}")
+
+
+def report(words: list[str]) -> None:
+    options = _parse(ReportPage, words, "report")
+    from fisherae.studies.compare import report_runs
+
+    out = options.out or options.runs[0] / "report.html"
+    page = report_runs(options.runs, out, options.images, options.seed, _command("report", words))
+    print(f"report: {page.resolve()}")
+
+
+def reproduce(words: list[str]) -> None:
+    options = _parse(Reproduce, words, "reproduce")
+    from fisherae.studies.reproduce import reproduce as reproduce_items
+
+    presets: tuple[named.Preset, ...] = ("default", "paper")
+    reports = reproduce_items(
+        options.items,
+        options.budget,
+        presets if options.preset == "both" else (options.preset,),
+        options.runs or Path("runs/reproduce") / options.budget,
+        options.out or Path("reproduce") / options.budget,
+        options.seeds,
+        options.extractor,
+        _command("reproduce", words),
+    )
+    for page in reports:
+        print(f"report: {page.resolve()}")
+
+
+def _command(name: str, words: list[str]) -> str:
+    return shlex.join(["fisherae", name, *words])
+
+
+def _show_warning(message: Warning | str, *details: Any, **more: Any) -> None:
+    """A warning as a user reads it, without the line of code that gave it."""
+    print(f"fisherae: warning: {message}", file=sys.stderr)
+
+
+COMMANDS: dict[str, Callable[[list[str]], None]] = {
+    "demo": demo,
+    "train": train,
+    "evaluate": evaluate,
+    "sample": sample,
+    "compare": compare,
+    "report": report,
+    "reproduce": reproduce,
+}
+
+
+def _parse(options: type[Any], words: list[str], command: str) -> Any:
+    return tyro.cli(options, args=words, prog=f"fisherae {command}")
+
+
+def _print_points(points: Sequence[Any], corruption: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from fisherae.data.corruptions import CORRUPTIONS
+
+    label = CORRUPTIONS[corruption].label
+    table = Table(caption="error to the clean image, mean per pixel", caption_justify="left")
+    for column in (label, "BCE", "MSE", "NMI", "probe"):
+        table.add_column(column, justify="right")
+    for point in points:
+        values = (point.bce, point.mse, point.nmi, point.probe)
+        table.add_row(f"{point.level:g}", *("–" if v is None else f"{v:.4f}" for v in values))
+    Console().print(table)

@@ -1,0 +1,143 @@
+"""What each command can be told; the docstring of a field is its `--help`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from fisherae.data.config import CorruptionName
+from fisherae.recipes.latent_prior import PriorKind
+from fisherae.recipes.named import Preset
+from fisherae.studies.config import BudgetName
+
+__all__ = ["Compare", "Demo", "Evaluate", "ReportPage", "Reproduce", "Run", "Sample"]
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Trains Fisher AE, VAE and WAE-GAN on scikit-learn's 8x8 digits, and writes one HTML report:
+    training curves, reconstructions clean and noisy, samples, error against noise variance."""
+
+    out: Path = Path("demo")
+    """Directory of the report and of the three runs; an earlier demo there is replaced."""
+    seed: int = 0
+    """Seed of everything."""
+    epochs: int | None = None
+    """Passes over the 1,437 training images. None: what the recipes say."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Draws from a run's prior, decodes, and writes samples.png, samples.svg and samples.npy."""
+
+    run: tyro.conf.Positional[Path]
+    """Run directory of a finished training."""
+    n: int = 64
+    """How many images."""
+    prior: PriorKind = "refit"
+    """refit: a polynomial prior fitted anew, in closed form, to the aggregated posterior; mixture:
+    a mixture of ten Gaussians fitted to it; trained: as training left it."""
+    method: Literal["auto", "exact", "svgd", "svgd-per-dim", "ula", "mala"] = "auto"
+    """How the prior is sampled; auto is exact where that is possible. svgd is the paper's."""
+    seed: int = 0
+    """Seed of the samples."""
+    out: Path | None = None
+    """Directory of the files. None: the run directory."""
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Reconstructs corrupted test images and compares with the clean ones (BCE, MSE; NMI of
+    k-means and accuracy of a linear probe on the latents); prints a table and writes
+    robustness-CORRUPTION.json, .csv, .png."""
+
+    run: tyro.conf.Positional[Path]
+    """Run directory of a finished training."""
+    corruption: CorruptionName = "noise"
+    """noise: Gaussian, levels are variances; mask: fractions of components set to 0;
+    salt-and-pepper: fractions set to the ends of the range; occlusion: shares of the area under a
+    square; blur: standard deviations in pixels; contrast: reductions, 1 leaves none."""
+    levels: tuple[float, ...] | None = None
+    """Levels of the corruption. None: five standard ones."""
+    images: int | None = None
+    """Use so many test images, a random subset. None: all."""
+    data: str | None = None
+    """Other data than the run's: a name or a folder."""
+    seed: int = 0
+    """Seed of the corruption and of k-means."""
+
+
+@dataclass(frozen=True)
+class Compare:
+    """Measures any runs on the same data alike (error, clusters and linear probe under noise and
+    masking; samples, FID and KID) and writes report.html with every figure and table, beside them
+    as CSV, PNG and SVG. Runs that differ by their seed alone are one model with error bands."""
+
+    runs: tyro.conf.Positional[tuple[Path, ...]]
+    """Run directories of finished trainings."""
+    out: Path = Path("compare")
+    """Directory of the report and the files."""
+    images: int | None = None
+    """Measure so many test images, a random subset. None: all."""
+    samples: int = 2048
+    """Samples for FID and KID; 0: leave them out."""
+    extractor: str | None = None
+    """Features of FID and KID: DATA-cnn (a classifier trained for it, of data with labels),
+    random-cnn, or inception (needs the extra fisherae[inception]). None: DATA-cnn with labels,
+    random-cnn without."""
+    seed: int = 0
+    """Seed of all measurements."""
+
+
+@dataclass(frozen=True)
+class ReportPage:
+    """Writes one HTML page of one or more runs on the same data: error under noise and masking,
+    reconstructions, samples, training curves, versions. Sends nothing, needs no other file."""
+
+    runs: tyro.conf.Positional[tuple[Path, ...]]
+    """Run directories of finished trainings."""
+    out: Path | None = None
+    """The page. None: report.html in the directory of the first run."""
+    images: int | None = None
+    """Measure so many test images, a random subset. None: all."""
+    seed: int = 0
+    """Seed of all measurements."""
+
+
+@dataclass(frozen=True)
+class Reproduce:
+    """Trains what the paper's figures and tables compare, measures it, and writes one report for
+    each data set, with every figure as PNG, SVG and CSV. Stopped and started again, it goes on
+    where it was cut off; nothing is trained or measured twice.
+
+    smoke takes seconds a model, only to see that everything runs; cpu up to an hour a model and
+    seed on two cores, with fewer images and epochs; paper is the paper's own, for a GPU."""
+
+    items: tyro.conf.Positional[tuple[str, ...]]
+    """figure-1 ... figure-10, table-1, or all; beyond the paper mnist-nmi, mnist-mask-nmi,
+    mnist-probe, mnist-fid, mnist-samples."""
+    budget: BudgetName = "smoke"
+    """How much is trained."""
+    preset: Literal["default", "paper", "both"] = "both"
+    """default: recipes that train soundly; paper: the paper's values to the letter."""
+    seeds: tuple[int, ...] | None = None
+    """One training of every model for each. None: those of the budget."""
+    runs: Path | None = None
+    """Where the runs are kept. None: runs/reproduce/BUDGET."""
+    out: Path | None = None
+    """Directory of the reports. None: reproduce/BUDGET."""
+    extractor: Literal["random-cnn", "inception"] | None = None
+    """Features of CelebA's FID. None: inception with the paper budget, random-cnn with others."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where a run goes, and whether it goes on."""
+
+    preset: Preset = "default"
+    """default: trains soundly; paper: the paper's values to the letter."""
+    out: Path | None = None
+    """Run directory. None: runs/RECIPE, with the paper's preset runs/RECIPE-paper."""
+    resume: bool = False
+    """Continue the run in that directory, from its newest checkpoint and with its recipe."""

@@ -1,0 +1,1 @@
+"""Studies: many runs, one protocol, one report; the paper's figures and tables among them."""

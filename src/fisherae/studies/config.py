@@ -1,0 +1,205 @@
+"""What the paper's figures and tables show, and at what expense they are reproduced."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Literal
+
+from fisherae.errors import InputError
+from fisherae.recipes.config import Recipe
+from fisherae.recipes.named import recipe
+
+__all__ = ["BUDGETS", "DATA", "ITEMS", "Budget", "BudgetName", "Item", "budgeted", "items_of"]
+
+BudgetName = Literal["smoke", "cpu", "paper"]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The expense of one data set's study: the code is the same at each.
+
+    Attributes:
+        epochs: of every training; learning-rate schedules are shortened in proportion.
+        images: of training; None: all.
+        seeds: a training of every model for each.
+        test_images: measured; None: all.
+        map_images: of them, shown to t-SNE, which takes longest.
+        samples: drawn for FID and KID.
+        noise: variances of the Gaussian noise; None: the standard ones.
+        svgd_steps: the paper's 15,000, or fewer.
+        precision: of the trainings.
+        batch_size: None: the recipe's.
+        extractor: of the features of FID and KID.
+    """
+
+    epochs: int
+    images: int | None
+    seeds: tuple[int, ...]
+    test_images: int | None
+    map_images: int
+    samples: int
+    svgd_steps: int
+    extractor: str
+    precision: Literal["fp32", "bf16"] = "fp32"
+    batch_size: int | None = None
+    noise: tuple[float, ...] | None = None
+
+
+SMOKE = Budget(
+    epochs=1,
+    images=32,
+    seeds=(0, 1),
+    test_images=40,
+    map_images=40,
+    samples=40,
+    svgd_steps=50,
+    extractor="random-cnn",
+    batch_size=16,
+)
+PAPER = Budget(
+    epochs=100,
+    images=None,
+    seeds=(0, 1, 2),
+    test_images=None,
+    map_images=10_000,
+    samples=10_000,
+    svgd_steps=15_000,
+    extractor="mnist-cnn",
+)
+# Pixels in [−1, 1] bear four times the variance.
+CELEBA_NOISE = (0.0, 0.2, 0.5, 1.0, 2.0)
+BUDGETS: dict[BudgetName, dict[str, Budget]] = {
+    "smoke": {
+        "mnist": SMOKE,
+        "celeba": dataclasses.replace(
+            SMOKE,
+            images=16,
+            seeds=(0,),
+            test_images=16,
+            samples=16,
+            batch_size=8,
+            noise=CELEBA_NOISE,
+        ),
+    },
+    "cpu": {
+        "mnist": dataclasses.replace(PAPER, epochs=8, images=15_000, samples=2_048),
+        "celeba": dataclasses.replace(
+            PAPER,
+            epochs=1,
+            seeds=(0,),
+            samples=2_048,
+            extractor="random-cnn",
+            precision="bf16",
+            noise=CELEBA_NOISE,
+        ),
+    },
+    "paper": {
+        "mnist": PAPER,
+        "celeba": dataclasses.replace(PAPER, extractor="inception", noise=CELEBA_NOISE),
+    },
+}
+"""The expense by name of the budget and of the data: seconds; under an hour per model and seed on
+two cores; the paper's own."""
+
+DATA = tuple(BUDGETS["paper"])
+
+
+@dataclass(frozen=True)
+class Item:
+    """A figure or table of the paper.
+
+    Attributes:
+        data: mnist or celeba.
+        title: what it shows.
+        kind: how it is drawn: error curves, panels of images, t-SNE maps, FID, or samples of every
+            prior.
+        corruption: which, for curves and panels.
+        measure: of curves.
+        level: at which panels show noisy or masked images.
+        samples: whether panels show random samples too.
+    """
+
+    data: str
+    title: str
+    kind: Literal["curves", "panels", "maps", "table", "priors"]
+    corruption: Literal["noise", "mask"] = "noise"
+    measure: Literal["bce", "mse", "nmi", "nmi_tsne", "probe"] = "bce"
+    level: float = 0.0
+    samples: bool = False
+
+
+ITEMS: dict[str, Item] = {
+    "figure-1": Item("mnist", "BCE against noise variance", "curves"),
+    "figure-2": Item(
+        "mnist",
+        "Noisy reconstructions, reconstructions, samples",
+        "panels",
+        level=0.2,
+        samples=True,
+    ),
+    "figure-3": Item("mnist", "Clustering against noise variance", "curves", measure="nmi_tsne"),
+    "figure-4": Item("mnist", "t-SNE maps of the latents", "maps"),
+    "figure-5": Item("celeba", "MSE against noise variance", "curves", measure="mse"),
+    "figure-6": Item(
+        "celeba",
+        "Noisy reconstructions, reconstructions, samples",
+        "panels",
+        level=2.0,
+        samples=True,
+    ),
+    "table-1": Item("celeba", "FID of the generative models", "table"),
+    "figure-7": Item("mnist", "BCE against masked fraction", "curves", "mask"),
+    "figure-8": Item("mnist", "Masked reconstructions", "panels", "mask", level=0.8),
+    "figure-9": Item("celeba", "MSE against masked fraction", "curves", "mask", "mse"),
+    "figure-10": Item("celeba", "Masked reconstructions", "panels", "mask", level=0.8),
+    "mnist-nmi": Item("mnist", "Clusters of the latents themselves", "curves", measure="nmi"),
+    "mnist-mask-nmi": Item("mnist", "Clusters under masking", "curves", "mask", "nmi"),
+    "mnist-probe": Item("mnist", "Linear probe against noise variance", "curves", measure="probe"),
+    "mnist-fid": Item("mnist", "FID and KID of each prior", "table"),
+    "mnist-samples": Item("mnist", "Samples of each prior", "priors"),
+}
+"""Every figure and table of the paper's experiments by name, and what the paper left out."""
+
+
+def items_of(names: tuple[str, ...]) -> list[str]:
+    """The items of these names in the paper's order; `all` names every one.
+
+    Raises:
+        InputError: if there is no such item.
+
+    Example:
+        >>> items_of(("figure-7", "figure-1"))
+        ['figure-1', 'figure-7']
+    """
+    for name in names:
+        if name != "all" and name not in ITEMS:
+            raise InputError(f"unknown item {name!r}; known: {', '.join(ITEMS)}, all")
+    return [name for name in ITEMS if name in names or "all" in names]
+
+
+def budgeted(name: str, preset: Literal["default", "paper"], budget: Budget, seed: int) -> Recipe:
+    """A recipe at the expense of a budget.
+
+    Example:
+        >>> cheap = budgeted("mnist-wae-gan", "default", BUDGETS["cpu"]["mnist"], seed=1)
+        >>> cheap.data.limit, cheap.training.epochs, cheap.training.schedule
+        (15000, 8, ((2, 0.5), (4, 0.1)))
+    """
+    chosen = recipe(name, preset)
+    training = dataclasses.replace(
+        chosen.training,
+        epochs=budget.epochs,
+        schedule=_shortened(chosen.training.schedule, budget.epochs / chosen.training.epochs),
+        seed=seed,
+        precision=budget.precision,
+        batch_size=budget.batch_size or chosen.training.batch_size,
+    )
+    data = dataclasses.replace(chosen.data, limit=budget.images)
+    return dataclasses.replace(chosen, data=data, training=training)
+
+
+def _shortened(
+    schedule: tuple[tuple[int, float], ...], share: float
+) -> tuple[tuple[int, float], ...]:
+    """Milestones at the same share of the training; of those that coincide, the last one's."""
+    milestones = {round(epoch * share): factor for epoch, factor in schedule}
+    return tuple((epoch, factor) for epoch, factor in milestones.items() if epoch > 0)

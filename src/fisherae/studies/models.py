@@ -1,0 +1,89 @@
+"""The models of a study: a run for every model, preset and seed, trained once."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+from fisherae.errors import InputError
+from fisherae.recipes.config import Recipe, from_dict
+from fisherae.recipes.named import Preset
+from fisherae.recipes.run import MODEL, train_recipe
+from fisherae.studies.config import Budget, budgeted
+from fisherae.training.run import RunDirectory
+
+__all__ = ["LABELS", "essence", "runs_of", "train_once"]
+
+LABELS = {
+    "fisher": "Fisher AE",
+    "fisher-gaussian": "Fisher AE, Gaussian prior",
+    "vae": "VAE",
+    "wae-gan": "WAE-GAN",
+}
+"""How figures and tables name a family."""
+
+# Fields that change neither what is trained nor how.
+BOOKKEEPING = ("log_every", "save_every", "keep", "device")
+
+
+def runs_of(
+    data: str, models: Sequence[str], preset: Preset, budget: Budget, root: Path
+) -> dict[str, list[tuple[Path, Recipe]]]:
+    """Where the runs of a study are or will be, and their recipes, by label and seed.
+
+    Example:
+        >>> from fisherae.studies.config import BUDGETS
+        >>> runs = runs_of("mnist", ["vae"], "paper", BUDGETS["cpu"]["mnist"], Path("runs"))
+        >>> [path.as_posix() for path, _ in runs["VAE"]][:2]
+        ['runs/mnist-vae-paper/seed-0', 'runs/mnist-vae-paper/seed-1']
+    """
+    suffix = "" if preset == "default" else f"-{preset}"
+    return {
+        LABELS[model]: [
+            (
+                root / f"{data}-{model}{suffix}" / f"seed-{seed}",
+                budgeted(f"{data}-{model}", preset, budget, seed),
+            )
+            for seed in budget.seeds
+        ]
+        for model in models
+    }
+
+
+def train_once(path: Path, recipe: Recipe, progress: bool = True) -> Path:
+    """Trains a recipe in the run directory `path`, unless it has been: then only what is missing.
+
+    Raises:
+        InputError: if `path` holds a run of another recipe.
+        NonFiniteError: if training diverges.
+    """
+    started = (path / "config.json").is_file()
+    if started:
+        _require_same(path, recipe)
+    if not (path / MODEL).is_dir():
+        if progress:
+            print(f"training {recipe.name}, seed {recipe.training.seed}: {path}", flush=True)
+        train_recipe(recipe, path, resume=started, progress=progress)
+    return path
+
+
+def _require_same(path: Path, recipe: Recipe) -> None:
+    before, now = (essence(r) for r in (from_dict(RunDirectory.open(path).config), recipe))
+    different = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
+    if different:
+        key = different[0]
+        raise InputError(
+            f"{path} holds a run with {key} = {before.get(key)!r}, asked for is {now.get(key)!r}: "
+            "choose another --runs directory, or delete that run"
+        )
+
+
+def essence(recipe: Recipe) -> dict[str, object]:
+    """What makes two trainings the same one."""
+    parts = dataclasses.asdict(recipe)
+    parts.pop("name")
+    return {"family": recipe.family} | {
+        f"{part}.{field}": value
+        for part, fields in parts.items()
+        for field, value in fields.items()
+        if field not in BOOKKEEPING
+    }

@@ -1,12 +1,13 @@
 """Any runs side by side."""
 
 import csv
-import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from fisherae.cli import main
 from fisherae.evaluation.clustering import kmeans_nmi
@@ -43,7 +44,7 @@ def test_compare_writes_a_report_and_the_data(
     assert "linear probe" in page
     with (out / "noise.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert {(row["model"], row["run"]) for row in rows} == {
+    assert {(row["model"], row["seed"]) for row in rows} == {
         ("digits-fisher", "0"),
         ("digits-fisher", "1"),
         ("digits-vae", "0"),
@@ -60,6 +61,25 @@ def test_report_is_one_page(runs: list[Path], tmp_path: Path) -> None:
     assert "digits-vae" in text
     assert 'src="data:' in text
     assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
+
+
+def test_runs_with_other_test_images_are_not_compared(
+    runs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same folder at the same size, but cropped otherwise."""
+    for split in ("train", "test"):
+        (tmp_path / "images" / split).mkdir(parents=True)
+        for index in range(40):
+            pixels = np.random.default_rng(index).integers(0, 256, (32, 32), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "images" / split / f"{index}.png")
+    words = ["train", "digits-vae", *TINY, "--limit", "32", "--data", str(tmp_path / "images")]
+    for crop in ("16", "32"):
+        out = str(tmp_path / crop)
+        assert main([*words, "--size", "8", "--crop", crop, "--out", out]) == 0
+    both = [str(tmp_path / crop) for crop in ("16", "32")]
+    assert main(["compare", *both, "--out", str(tmp_path / "out")]) == 2
+    assert "same data, size and crop" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_runs_that_differ_by_their_seed_are_one_model(runs: list[Path]) -> None:
@@ -84,13 +104,24 @@ def test_measures_are_those_of_the_model_and_kept(runs: list[Path], tmp_path: Pa
     assert points[0].nmi == kmeans_nmi(posterior_means(model, x), labels, 0)
     maps = measures.maps()
     assert points[1].nmi_tsne == kmeans_nmi(maps[points[1].level], labels[:30], 0)
-    kept = runs[0] / "measures" / "robustness-noise.json"
-    written = kept.stat().st_mtime_ns
+    kept = {path: path.stat().st_mtime_ns for path in (runs[0] / "measures").iterdir()}
     assert Measures(runs[0], protocol, tmp_path).points("noise") == points
-    assert kept.stat().st_mtime_ns == written
+    assert {path: path.stat().st_mtime_ns for path in (runs[0] / "measures").iterdir()} == kept
     fewer = Measures(runs[0], Protocol(test_images=20), tmp_path).points("noise")
     assert fewer[0].images == 20
-    assert json.loads(kept.read_text())["protocol"]["test_images"] == 20
+    assert kept.keys() < set((runs[0] / "measures").iterdir())  # beside the others
+    assert Measures(runs[0], protocol, tmp_path).points("noise") == points
+
+
+def test_a_damaged_measurement_is_made_again(runs: list[Path], tmp_path: Path) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(runs[0], copy, ignore=shutil.ignore_patterns("measures"))
+    protocol = Protocol(test_images=20)
+    points = Measures(copy, protocol, tmp_path).points("mask")
+    (kept,) = (copy / "measures").glob("robustness-mask-*.json")
+    for damage in ("{", "[]", "{}"):
+        kept.write_text(damage)
+        assert Measures(copy, protocol, tmp_path).points("mask") == points
 
 
 def test_another_models_measures_are_not_taken(runs: list[Path], tmp_path: Path) -> None:
@@ -103,11 +134,14 @@ def test_another_models_measures_are_not_taken(runs: list[Path], tmp_path: Path)
 
 
 def test_svgd_draws_in_sets_and_every_prior_draws(runs: list[Path], tmp_path: Path) -> None:
-    measures = Measures(runs[0], Protocol(svgd_steps=2), tmp_path)
+    measures = Measures(runs[0], Protocol(samples=300, svgd_steps=2), tmp_path)
     for name, draw in measures.priors().items():
-        images = draw(7)
-        assert images.shape == (7, 1, 8, 8), name
-        assert torch.equal(images, draw(7)), name
+        z = draw(7)
+        assert z.shape == (7, 8), name
+        assert torch.equal(z, draw(7)), name
+        assert measures.decode(z).shape == (7, 1, 8, 8)
+    assert len(measures.priors()["svgd"](300)) == 300  # two sets of 256, cut
+    assert torch.equal(measures.priors()["svgd"](300)[:7], measures.priors()["svgd"](7))
     assert set(Measures(runs[2], Protocol(), tmp_path).priors()) == {"refit", "mixture", "trained"}
 
 
@@ -123,6 +157,7 @@ def test_runs_that_do_not_go_together(
         ([runs[0], "--images", "0"], "at least one image"),
         ([runs[0], "--images", "20", "--samples", "3"], "at least 4"),
         ([runs[0], "--extractor", "vgg", "--images", "9"], "extractor 'vgg' is not known"),
+        ([], "name at least one run"),
     ):
         out = tmp_path / "out"
         assert main(["compare", *map(str, words), "--out", str(out)]) == 2, message

@@ -2,13 +2,20 @@
 
 import csv
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from fisherae.cli import main
-from fisherae.recipes.config import from_dict
+from fisherae.recipes.config import Recipe, from_dict
+from fisherae.recipes.named import recipe
+from fisherae.recipes.run import load_run
 from fisherae.studies.config import BUDGETS, ITEMS
+from fisherae.studies.models import train_once
 from fisherae.training.run import RunDirectory
 
 PANELS = {name for name, item in ITEMS.items() if item.kind in ("panels", "priors")}
@@ -32,8 +39,10 @@ def test_every_item_is_there_with_its_data(reproduced: tuple[Path, Path, list[st
     _, out, _ = reproduced
     for name, item in ITEMS.items():
         for stem in (name, f"{name}-paper"):
+            faces = item.data == "celeba" and item.kind == "panels"
+            folder = out / item.data / "faces" if faces else out / item.data
             for suffix in ("png", "svg"):
-                assert (out / item.data / f"{stem}.{suffix}").stat().st_size > 1_000
+                assert (folder / f"{stem}.{suffix}").stat().st_size > 1_000
             with (out / item.data / f"{stem}.csv").open() as file:
                 rows = list(csv.DictReader(file))
             assert rows, stem
@@ -44,7 +53,7 @@ def test_the_curves_hold_every_model_seed_and_level(
 ) -> None:
     with (reproduced[1] / "mnist" / "figure-1.csv").open() as file:
         rows = list(csv.DictReader(file))
-    seen = {(row["model"], row["run"], float(row["level"])) for row in rows}
+    seen = {(row["model"], row["seed"], float(row["level"])) for row in rows}
     seeds = len(BUDGETS["smoke"]["mnist"].seeds)
     assert len(seen) == len(rows) == 3 * seeds * 5
     assert {model for model, _, _ in seen} == {"Fisher AE", "VAE", "WAE-GAN"}
@@ -53,7 +62,7 @@ def test_the_curves_hold_every_model_seed_and_level(
 def test_the_reports_name_everything(reproduced: tuple[Path, Path, list[str]]) -> None:
     _, out, words = reproduced
     for data in ("mnist", "celeba"):
-        page = (out / data / "report.html").read_text(encoding="utf-8")
+        page = next((out / data).rglob("report.html")).read_text(encoding="utf-8")
         for name, item in ITEMS.items():
             if item.data == data:
                 assert item.title in page, name
@@ -61,7 +70,11 @@ def test_the_reports_name_everything(reproduced: tuple[Path, Path, list[str]]) -
         assert "torch" in page
         assert "not measurable at this budget" in page
         claims = json.loads((out / data / "claims.json").read_text())
-        assert {claim["preset"] for claim in claims} == {"default", "paper"}
+        assert {claim["models"] for claim in claims} == {
+            "default preset",
+            "paper preset",
+            "default Fisher AE, rivals of every preset",
+        }
     table = (out / "celeba" / "summary.md").read_text(encoding="utf-8")
     for number in ("89.1 ± 1.1", "89.1 ± 0.9", "84.7 ± 0.8", "75.2 ± 1.0"):
         assert number in table
@@ -79,10 +92,10 @@ def test_the_summary_links_to_files_and_to_no_face(
         }
         assert linked
         assert all((folder / name).is_file() for name in linked)
-        if data == "celeba":
-            assert (
-                not {name.removesuffix(".png").removesuffix("-paper") for name in linked} & PANELS
-            )
+    celeba = reproduced[1] / "celeba"
+    outside = {path.stem.removesuffix("-paper") for path in celeba.glob("*.png")}
+    assert not outside & PANELS
+    assert not list(celeba.glob("*.html"))
 
 
 def test_runs_are_at_the_budget(reproduced: tuple[Path, Path, list[str]]) -> None:
@@ -93,9 +106,9 @@ def test_runs_are_at_the_budget(reproduced: tuple[Path, Path, list[str]]) -> Non
     )
     assert len(runs) == 2 * (3 * len(BUDGETS["smoke"]["mnist"].seeds) + 4)
     for run in runs:
-        recipe = from_dict(RunDirectory.open(run).config)
-        assert recipe.training.epochs == 1
-        assert f"seed-{recipe.training.seed}" == run.name
+        training = from_dict(RunDirectory.open(run).config).training
+        assert training.epochs == 1
+        assert f"seed-{training.seed}" == run.name
 
 
 def test_again_nothing_is_trained_or_measured(
@@ -121,7 +134,10 @@ def test_again_nothing_is_trained_or_measured(
     ("words", "message"),
     [
         (["figure-11"], "unknown item 'figure-11'; known: figure-1, "),
-        (["figure-1", "--seeds", "-1"], "seed"),
+        (["figure-1", "--seeds", "-1"], "all ≥ 0"),
+        (["figure-1", "--seeds", "0", "0"], "each once"),
+        (["figure-1", "--seeds"], "at least one"),
+        ([], "no item"),
         (["table-1", "--extractor", "inception"], "pip install 'fisherae.inception.'"),
     ],
 )
@@ -145,3 +161,46 @@ def test_a_run_of_another_recipe_is_not_taken_for_its_own(
     words = ["reproduce", "figure-1", "--budget", "cpu", "--runs", str(reproduced[0])]
     assert main([*words, "--seeds", "0", "--preset", "default"]) == 2
     assert "choose another --runs directory" in capsys.readouterr().err
+
+
+def test_figures_of_classes_need_labels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for split in ("train", "test"):
+        (tmp_path / "mnist" / split).mkdir(parents=True)
+        for index in range(20):
+            pixels = np.full((28, 28), index, dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "mnist" / split / f"{index}.png")
+    monkeypatch.setenv("FISHERAE_DATA", str(tmp_path))
+    words = ["reproduce", "figure-1", "figure-4", "--runs", str(tmp_path / "runs")]
+    assert main([*words, "--out", str(tmp_path / "out")]) == 2
+    assert "figure-4: mnist has no labels" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.fixture
+def short() -> Recipe:
+    chosen = recipe("digits-vae")
+    training = replace(chosen.training, epochs=1, device="cpu")
+    return replace(chosen, data=replace(chosen.data, limit=64), training=training)
+
+
+@pytest.mark.parametrize("begun", [[], ["environment.json"], ["environment.json", "config.json"]])
+def test_a_run_cut_off_before_its_first_checkpoint_starts_anew(
+    begun: list[str], short: Recipe, tmp_path: Path
+) -> None:
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    train_once(whole, short, progress=False)
+    (cut / "checkpoints").mkdir(parents=True)
+    for name in begun:
+        shutil.copy(whole / name, cut / name)
+    train_once(cut, short, progress=False)
+    model = "model/model.safetensors"
+    assert (cut / model).read_bytes() == (whole / model).read_bytes()
+
+
+def test_a_model_half_written_is_finished(short: Recipe, tmp_path: Path) -> None:
+    run = train_once(tmp_path / "run", short, progress=False)
+    (run / "model" / "config.json").unlink()
+    train_once(run, short, progress=False)
+    load_run(run)

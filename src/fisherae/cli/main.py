@@ -152,6 +152,8 @@ def report(words: list[str]) -> None:
     options = _parse(ReportPage, words, "report")
     from fisherae.studies.compare import report_runs
 
+    if not options.runs:
+        raise InputError("no runs: name at least one run directory")
     out = options.out or options.runs[0] / "report.html"
     page = report_runs(options.runs, out, options.images, options.seed, _command("report", words))
     print(f"report: {page.resolve()}")
@@ -162,16 +164,19 @@ def reproduce(words: list[str]) -> None:
     from fisherae.studies.reproduce import reproduce as reproduce_items
 
     presets: tuple[named.Preset, ...] = ("default", "paper")
-    reports = reproduce_items(
-        options.items,
-        options.budget,
-        presets if options.preset == "both" else (options.preset,),
-        options.runs or Path("runs/reproduce") / options.budget,
-        options.out or Path("reproduce") / options.budget,
-        options.seeds,
-        options.extractor,
-        _command("reproduce", words),
-    )
+    try:
+        reports = reproduce_items(
+            options.items,
+            options.budget,
+            presets if options.preset == "both" else (options.preset,),
+            options.runs or Path("runs/reproduce") / options.budget,
+            options.out or Path("reproduce") / options.budget,
+            options.seeds,
+            options.extractor,
+            _command("reproduce", words),
+        )
+    except KeyboardInterrupt:  # training's own advice, --resume, does not suit here
+        raise KeyboardInterrupt("stopped; give the same command again to go on") from None
     for page in reports:
         print(f"report: {page.resolve()}")
 

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from fisherae.errors import InputError
 from fisherae.evaluation.figures.files import render
-from fisherae.evaluation.robustness import Measure, RobustnessPoint, over_runs
+from fisherae.evaluation.robustness import HIGHER_IS_BETTER, Measure, RobustnessPoint, over_runs
 from fisherae.files import write_atomically
 
 __all__ = ["Report", "robustness_table"]
@@ -156,7 +156,7 @@ def robustness_table(
     if len(levels) != 1:
         raise InputError(f"models at {len(levels)} sets of levels: measure all at the same levels")
     columns = zip(*summaries.values(), strict=True)
-    best = min if measure in ("bce", "mse") else max
+    best = max if measure in HIGHER_IS_BETTER else min
     winners = [
         best((round(mean, digits) for _, mean, _ in column if mean is not None), default=None)
         for column in columns

@@ -18,6 +18,7 @@ from fisherae.evaluation.clustering import kmeans_nmi
 from fisherae.evaluation.probe import LinearProbe
 
 __all__ = [
+    "HIGHER_IS_BETTER",
     "Measure",
     "RobustnessPoint",
     "corrupt",
@@ -28,6 +29,7 @@ __all__ = [
 ]
 
 Measure = Literal["bce", "mse", "nmi", "nmi_tsne", "probe"]
+HIGHER_IS_BETTER: frozenset[Measure] = frozenset({"nmi", "nmi_tsne", "probe"})
 
 
 @dataclass(frozen=True)

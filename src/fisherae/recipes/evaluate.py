@@ -43,7 +43,7 @@ def evaluate_run(
         corruption: one of `fisherae.data.corruptions.CORRUPTIONS`.
         levels: of the corruption, in its own unit; None: a standard set.
         images: use so many test images, a random subset; None: all.
-        data: another data set than the run's.
+        data: another data set than the run's; no linear probe then.
         seed: of the corruption and of k-means.
 
     Returns:
@@ -68,7 +68,7 @@ def evaluate_run(
         test.labels,
         value_range,
         seed,
-        probe=None if test.labels is None else linear_probe(model, recipe),
+        probe=None if test.labels is None or data is not None else linear_probe(model, recipe),
     )
     other = [test.name.replace("/", "-")] if data is not None else []
     stem = Path(path) / "-".join(["robustness", corruption, *other])

@@ -85,7 +85,7 @@ def load_run(path: Path | str) -> tuple[Autoencoder, Recipe]:
     """
     run = RunDirectory.open(path)
     recipe = from_dict(run.config)
-    if not (run.path / MODEL).is_dir():
+    if not (run.path / MODEL / "config.json").is_file():
         raise InputError(f"{path} has no trained model yet: finish its training with --resume")
     return load(run.path / MODEL), recipe
 

@@ -157,7 +157,7 @@ def _add_corruption(report: Report, study: Study, corruption: str, out: Path | N
         if out is not None:
             figures.save_figure(curves, out / f"{corruption}-{measure}")
     if out is not None:
-        figures.write_csv(out / f"{corruption}.csv", point_rows(results))
+        figures.write_csv(out / f"{corruption}.csv", point_rows(study, corruption))
     level = study.first.levels(corruption)[STRENGTH]
     for strength in (None, level):
         clean = study.first.images[:PAIRS]

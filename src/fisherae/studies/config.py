@@ -27,6 +27,7 @@ class Budget:
         noise: variances of the Gaussian noise; None: the standard ones.
         svgd_steps: the paper's 15,000, or fewer.
         precision: of the trainings.
+        conclusive: whether so much training tells anything about the paper's claims.
         batch_size: None: the recipe's.
         extractor: of the features of FID and KID.
     """
@@ -40,6 +41,7 @@ class Budget:
     svgd_steps: int
     extractor: str
     precision: Literal["fp32", "bf16"] = "fp32"
+    conclusive: bool = True
     batch_size: int | None = None
     noise: tuple[float, ...] | None = None
 
@@ -53,6 +55,7 @@ SMOKE = Budget(
     samples=40,
     svgd_steps=50,
     extractor="random-cnn",
+    conclusive=False,
     batch_size=16,
 )
 PAPER = Budget(
@@ -89,6 +92,7 @@ BUDGETS: dict[BudgetName, dict[str, Budget]] = {
             samples=2_048,
             extractor="random-cnn",
             precision="bf16",
+            conclusive=False,
             noise=CELEBA_NOISE,
         ),
     },
@@ -125,6 +129,11 @@ class Item:
     measure: Literal["bce", "mse", "nmi", "nmi_tsne", "probe"] = "bce"
     level: float = 0.0
     samples: bool = False
+
+    @property
+    def needs_classes(self) -> bool:
+        """Whether it shows how the latents tell the classes."""
+        return self.kind == "maps" or self.measure in ("nmi", "nmi_tsne", "probe")
 
 
 ITEMS: dict[str, Item] = {
@@ -170,6 +179,8 @@ def items_of(names: tuple[str, ...]) -> list[str]:
         >>> items_of(("figure-7", "figure-1"))
         ['figure-1', 'figure-7']
     """
+    if not names:
+        raise InputError(f"no item: name one of {', '.join(ITEMS)}, or all")
     for name in names:
         if name != "all" and name not in ITEMS:
             raise InputError(f"unknown item {name!r}; known: {', '.join(ITEMS)}, all")

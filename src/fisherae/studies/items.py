@@ -13,7 +13,8 @@ from fisherae.data.corruptions import CORRUPTIONS, corruption_levels
 from fisherae.evaluation import figures
 from fisherae.evaluation.generation import GenerationScore
 from fisherae.evaluation.report import Cell, robustness_table
-from fisherae.studies.claims import SYMBOLS, Points
+from fisherae.evaluation.robustness import HIGHER_IS_BETTER
+from fisherae.studies.claims import SYMBOLS
 from fisherae.studies.config import ITEMS, Item
 from fisherae.studies.study import Study
 
@@ -21,6 +22,7 @@ __all__ = ["PRIORS", "Drawn", "Table", "draw", "generation", "point_rows"]
 
 SHOWN = 32  # images in a panel of reconstructions
 SAMPLES = 64
+FIRST = " Models of the first seed."
 PRIORS = {
     "refit": "refitted",
     "mixture": "mixture",
@@ -29,12 +31,12 @@ PRIORS = {
 }
 """How figures and tables name the priors that a model can have after training."""
 PAPER_FID = {
-    "VAE": (89.1, 1.1),
-    "Fisher AE, Gaussian prior": (89.1, 0.9),
-    "Fisher AE": (84.7, 0.8),
-    "WAE-GAN": (75.2, 1.0),
+    ("VAE", "trained"): (89.1, 1.1),
+    ("Fisher AE, Gaussian prior", "svgd"): (89.1, 0.9),
+    ("Fisher AE", "svgd"): (84.7, 0.8),
+    ("WAE-GAN", "trained"): (75.2, 1.0),
 }
-"""Table 1: mean and spread, of Inception's features on CelebA."""
+"""Table 1: mean and spread, of Inception's features on CelebA, by model and prior."""
 
 
 @dataclass(frozen=True)
@@ -79,21 +81,24 @@ def draw(name: str, study: Study) -> Drawn:
 def _curves(item: Item, study: Study) -> Drawn:
     results = study.points(item.corruption)
     label = CORRUPTIONS[item.corruption].label
-    better = "higher" if item.measure in ("nmi", "nmi_tsne", "probe") else "lower"
+    better = "higher" if item.measure in HIGHER_IS_BETTER else "lower"
     caption = f"{item.title}. Mean over seeds; {better} is better."
     table = Table(*robustness_table(results, item.measure), f"By {label}; {better} is better.")
     return Drawn(
-        figures.error_curves(results, item.measure, label), caption, point_rows(results), [table]
+        figures.error_curves(results, item.measure, label),
+        caption,
+        point_rows(study, item.corruption),
+        [table],
     )
 
 
-def point_rows(results: Points) -> list[dict[str, Any]]:
-    """A row for every model, run and level."""
+def point_rows(study: Study, corruption: str) -> list[dict[str, Any]]:
+    """A row for every model, seed and level."""
     return [
-        {"model": model, "run": run, **dataclasses.asdict(point)}
-        for model, runs in results.items()
-        for run, points in enumerate(runs)
-        for point in points
+        {"model": model, "seed": one.seed, **dataclasses.asdict(point)}
+        for model, runs in study.models.items()
+        for one in runs
+        for point in one.points(corruption)
     ]
 
 
@@ -109,7 +114,7 @@ def _panels(item: Item, study: Study) -> Drawn:
         for title, by_model in answers.items()
     }
     if item.samples:
-        panels["samples"] = study.samples(SAMPLES)
+        panels["samples"] = study.samples(2 * len(clean))  # as many lines as the pairs have
     rows = [
         {"shown": title, "model": model, "image": index, "mse": error}
         for title, by_model in answers.items()
@@ -121,13 +126,18 @@ def _panels(item: Item, study: Study) -> Drawn:
         f"Test images in the odd rows, reconstructions below them: under {what} {item.level:g}"
     )
     caption += ", clean; random samples from the refitted prior." if item.samples else "."
+    caption += FIRST
     return Drawn(figures.paper_panels(panels, study.first.value_range), caption, rows)
 
 
 def _maps(item: Item, study: Study) -> Drawn:
     by_model, labels = study.maps(), study.map_labels()
     nmi = {
-        model: {_variance(point.level): point.nmi_tsne or 0.0 for point in runs[0]}
+        model: {
+            _variance(point.level): point.nmi_tsne
+            for point in runs[0]
+            if point.nmi_tsne is not None
+        }
         for model, runs in study.points("noise").items()
     }
     named = {
@@ -135,7 +145,7 @@ def _maps(item: Item, study: Study) -> Drawn:
         for model, maps in by_model.items()
     }
     caption = "t-SNE maps of the posterior means of test images, by noise variance; in the corner "
-    caption += "the NMI of k-means on the map."
+    caption += "the NMI of k-means on the map." + FIRST
     return Drawn(figures.tsne_maps(named, labels, nmi), caption, _map_rows(by_model, labels))
 
 
@@ -163,10 +173,10 @@ def generation(study: Study, against_paper: bool = False) -> Drawn:
     """FID and KID of every model and prior, for Table 1 beside the paper's."""
     scores = study.generation()
     rows = [
-        {"model": model, "prior": prior, "run": run, **dataclasses.asdict(score)}
+        {"model": model, "prior": prior, "seed": one.seed, **dataclasses.asdict(score)}
         for model, by_prior in scores.items()
         for prior, seeds in by_prior.items()
-        for run, both in enumerate(seeds)
+        for one, both in zip(study.models[model], seeds, strict=True)
         for score in both
     ]
     first = next(iter(next(iter(scores.values())).values()))[0][0]
@@ -181,6 +191,15 @@ def generation(study: Study, against_paper: bool = False) -> Drawn:
     caption = f"{first.metric}: {images}; features: {first.extractor}. Lower is better."
     if first.biased:
         caption += " Below 2,048 images it is biased upwards: compare within this table only."
+    caption += " The floor is that of two disjoint parts of the test images."
+    spreads = {
+        model: spread
+        for model, runs in study.models.items()
+        if (spread := runs[0].svgd_spread()) is not None
+    }
+    if spreads:
+        listed = ", ".join(f"{model} {spread:.2f}" for model, spread in spreads.items())
+        caption += f" Spread of SVGD's samples over that of exact ones, first seed: {listed}."
     table = Table(*_generation_table(scores, against_paper), caption)
     figure = figures.generation_bars(bars, first.metric, first.floor)
     return Drawn(figure, caption, rows, [table])
@@ -191,41 +210,49 @@ def _generation_table(
 ) -> tuple[list[str], list[list[Cell]]]:
     fid, kid = next(iter(next(iter(scores.values())).values()))[0]
     header = ["model", "prior", fid.metric, kid.metric, f"floor of {fid.metric}"]
-    rows: list[list[Cell]] = [
-        [
-            model,
-            PRIORS[prior],
-            *(_spread([both[i].value for both in seeds]) for i in (0, 1)),
-            seeds[0][0].floor,
-        ]
-        for model, by_prior in scores.items()
-        for prior, seeds in by_prior.items()
-    ]
-    if not against_paper:
-        return header, rows
-    comparable = fid.metric == "fid[inception]"
-    for row in rows:
-        mean, spread = PAPER_FID[str(row[0])]
-        ours = float(str(row[2]).partition(" ± ")[0])
-        row += [f"{mean} ± {spread}", ours - mean if comparable else None]
-    return [*header, "paper, FID[Inception]", "difference"], rows
+    if against_paper:
+        header += ["paper, FID[Inception]", "difference"]
+    rows: list[list[Cell]] = []
+    for model, by_prior in scores.items():
+        for prior, runs in by_prior.items():
+            fids, kids = ([both[i].value for both in runs] for i in (0, 1))
+            row: list[Cell] = [model, PRIORS[prior], _spread(fids), _spread(kids), runs[0][0].floor]
+            rows.append(
+                row + (_beside_paper(model, prior, fid.metric, fids) if against_paper else [])
+            )
+    return header, rows
+
+
+def _beside_paper(model: str, prior: str, metric: str, values: Sequence[float]) -> list[Cell]:
+    """The paper's FID where it has this one, and ours less the paper's if the features agree."""
+    if (model, prior) not in PAPER_FID:
+        return [None, None]
+    mean, spread = PAPER_FID[model, prior]
+    difference = statistics.fmean(values) - mean if metric == "fid[inception]" else None
+    return [f"{mean} ± {spread}", difference]
 
 
 def _priors(item: Item, study: Study) -> Drawn:
     """Samples of every prior of every model, side by side."""
-    draws = {
-        f"{model}: {PRIORS[prior]}": runs[0].priors()[prior](SAMPLES)
+    latents = {
+        (model, prior): (runs[0], draw(SAMPLES))
         for model, runs in study.models.items()
-        for prior in runs[0].priors()
+        for prior, draw in runs[0].priors().items()
+    }
+    pictures = {
+        f"{model}: {PRIORS[prior]}": one.decode(z) for (model, prior), (one, z) in latents.items()
     }
     rows = [
-        {"samples": name, "image": index, "mean": image.mean().item()}
-        for name, images in draws.items()
-        for index, image in enumerate(images)
+        {"model": model, "prior": prior, "sample": index}
+        | {f"z{j}": round(value, 4) for j, value in enumerate(point)}
+        for (model, prior), (_, z) in latents.items()
+        for index, point in enumerate(z.tolist())
     ]
     caption = "Samples by model and prior: refitted (exponential family, in closed form), mixture "
-    caption += "of Gaussians, the trained prior sampled exactly, and by SVGD as in the paper."
-    return Drawn(figures.samples(draws, study.first.value_range), caption, rows)
+    caption += (
+        "of Gaussians, the trained prior sampled exactly, and by SVGD as in the paper." + FIRST
+    )
+    return Drawn(figures.samples(pictures, study.first.value_range), caption, rows)
 
 
 def _summary(values: Sequence[float]) -> tuple[float, float | None]:

@@ -1,7 +1,10 @@
 """What one run is measured on; each measurement is kept in its directory and made once."""
 
+import contextlib
 import dataclasses
 import hashlib
+import json
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,9 +16,12 @@ import safetensors.torch
 import torch
 from torch import Generator, Tensor
 
-from fisherae.autoencoder import Autoencoder, evaluating
+from fisherae import __version__
+from fisherae.autoencoder import evaluating
+from fisherae.data.config import DataConfig
 from fisherae.data.corruptions import Corruption, corruption_levels
 from fisherae.data.images import ImageDataset, to_float
+from fisherae.errors import InputError
 from fisherae.evaluation.clustering import tsne
 from fisherae.evaluation.extractors import Extractor, extractor
 from fisherae.evaluation.generation import GenerationScore, generation_scores
@@ -89,12 +95,17 @@ class Measures:
 
     @cached_property
     def test(self) -> ImageDataset:
-        return _images(self.recipe, "test", self.protocol.test_images)
+        return _images(self.recipe.data, "test", self.protocol.test_images)
 
-    @cached_property
+    @property
     def images(self) -> Tensor:
         """The clean test images."""
-        return to_float(self.test.images, self.value_range)
+        return _floats(self.recipe.data, self.protocol.test_images, self.value_range)
+
+    @property
+    def seed(self) -> int:
+        """Of the training."""
+        return self.recipe.training.seed
 
     def points(self, corruption: str) -> list[RobustnessPoint]:
         """Errors, clusters and classes at every standard level of a corruption."""
@@ -104,7 +115,6 @@ class Measures:
             f"robustness-{corruption}",
             {
                 "levels": [one.level for one in levels],
-                "test_images": len(self.test),
                 "map_images": self.protocol.map_images if maps else 0,
                 "probe_images": PROBE_IMAGES,
             },
@@ -134,29 +144,20 @@ class Measures:
         if self.test.labels is None or not self.protocol.map_images:
             return {}
         levels = self.levels("noise")
-        file = self.run / MEASURES / "maps.safetensors"
-
-        def draw() -> list[float]:
+        protocol = {
+            "levels": [level.level for level in levels],
+            "map_images": self.protocol.map_images,
+        }
+        file = self._file("maps", protocol, "safetensors")
+        if not file.is_file():
             latents = latents_under(self.model, self.images, levels, self.protocol.seed)
-            shown = self.protocol.map_images
             maps = {
-                str(level.level): tsne(z[:shown], self.protocol.seed)
+                str(level.level): tsne(z[: self.protocol.map_images], self.protocol.seed)
                 for level, z in zip(levels, latents, strict=True)
             }
             write_atomically(file, safetensors.torch.save(maps))
-            return [level.level for level in levels]
-
-        drawn = self._once(
-            "maps",
-            {
-                "levels": [level.level for level in levels],
-                "test_images": len(self.test),
-                "map_images": self.protocol.map_images,
-            },
-            draw,
-        )
-        maps = safetensors.torch.load_file(file)
-        return {level: maps[str(level)] for level in drawn}
+        kept = safetensors.torch.load_file(file)
+        return {level.level: kept[str(level.level)] for level in levels}
 
     def generation(self) -> dict[str, list[GenerationScore]]:
         """FID and KID of the samples of each prior that the model can have after training."""
@@ -166,7 +167,6 @@ class Measures:
                 f"generation-{label}",
                 {
                     "samples": self.protocol.samples,
-                    "test_images": len(self.test),
                     "extractor": self.extractor_name,
                     "svgd": [self.protocol.svgd_steps, SVGD_PARTICLES] if label == "svgd" else None,
                 },
@@ -176,39 +176,60 @@ class Measures:
         return scores
 
     def priors(self) -> dict[str, Callable[[int], Tensor]]:
-        """What draws images from each prior, by name: `trained` (exactly), `svgd` (the trained one
-        as the paper samples it), `refit` and `mixture`."""
-        draws = {kind: self._exact(kind) for kind in ("refit", "mixture", "trained")}
+        """What draws latents from each prior, by name: `trained` (exactly), `svgd` (the trained
+        one as the paper samples it), `refit` and `mixture`."""
+        draws: dict[str, Callable[[int], Tensor]] = {
+            kind: partial(self._exact, kind) for kind in ("refit", "mixture", "trained")
+        }
         if isinstance(self.model.prior, FactorablePolynomial):
             draws["svgd"] = self._svgd
         return draws
 
-    def _exact(self, kind: str) -> Callable[[int], Tensor]:
-        def draw(n: int) -> Tensor:
-            model = with_prior(self.model, kind, latents_of(self.run), self.protocol.seed)
-            return model.sample(n, generator=Generator().manual_seed(self.protocol.seed))
+    @torch.no_grad()
+    def decode(self, z: Tensor) -> Tensor:
+        """The images of latents."""
+        with evaluating(self.model):
+            return torch.cat([self.model.decode(part).mean for part in torch.split(z, 512)])
 
-        return draw
+    def _exact(self, kind: str, n: int) -> Tensor:
+        model = with_prior(self.model, kind, latents_of(self.run), self.protocol.seed)
+        return sample(model.prior, n, generator=Generator().manual_seed(self.protocol.seed))
 
     def _svgd(self, n: int) -> Tensor:
-        generator = Generator().manual_seed(self.protocol.seed)
-        sizes = [SVGD_PARTICLES] * (n // SVGD_PARTICLES) + [n % SVGD_PARTICLES]
-        with warnings.catch_warnings():
-            # Of a collapse or an improper prior: what comes of them is measured here.
-            warnings.simplefilter("ignore", UserWarning)
-            z = [self._particles(size, generator) for size in sizes if size]
-        return _decoded(self.model, torch.cat(z))
+        """Kept, for it takes minutes. In whole sets, for how far they collapse depends on their
+        number of particles."""
+        sets = math.ceil(max(n, self.protocol.samples) / SVGD_PARTICLES)
+        protocol = {"steps": self.protocol.svgd_steps, "particles": SVGD_PARTICLES, "sets": sets}
+        file = self._file("svgd", protocol, "safetensors")
+        if not file.is_file():
+            generator = Generator().manual_seed(self.protocol.seed)
+            with warnings.catch_warnings():
+                # Of a collapse or an improper prior: what comes of them is measured here.
+                warnings.simplefilter("ignore", UserWarning)
+                z = torch.cat([self._particles(generator) for _ in range(sets)])
+            write_atomically(file, safetensors.torch.save({"z": z}))
+        return safetensors.torch.load_file(file)["z"][:n]
 
-    def _particles(self, n: int, generator: Generator) -> Tensor:
+    def svgd_spread(self) -> float | None:
+        """Standard deviation of SVGD's samples over that of exact ones, mean over dimensions; None
+        where the prior is not sampled by SVGD."""
+        if "svgd" not in self.priors():
+            return None
+        n = max(self.protocol.samples, SVGD_PARTICLES)
+        drawn, exact = self._svgd(n), self._exact("trained", n)
+        return (drawn.std(0) / exact.std(0)).mean().item()
+
+    def _particles(self, generator: Generator) -> Tensor:
         steps = self.protocol.svgd_steps
-        return sample(self.model.prior, n, "svgd", generator, progress=True, steps=steps)
+        prior = self.model.prior
+        return sample(prior, SVGD_PARTICLES, "svgd", generator, progress=True, steps=steps)
 
     def _scores(self, draw: Callable[[int], Tensor]) -> list[dict[str, Any]]:
         with warnings.catch_warnings():
             # Of a bias, which the scores carry with them.
             warnings.simplefilter("ignore", UserWarning)
             scores = generation_scores(
-                _unit(draw(self.protocol.samples), self.value_range),
+                _unit(self.decode(draw(self.protocol.samples)), self.value_range),
                 _unit(self.images, self.value_range),
                 self._extractor,
                 self.protocol.seed,
@@ -224,9 +245,9 @@ class Measures:
     @cached_property
     def _extractor(self) -> Extractor:
         name = self.extractor_name
-        test = _images(self.recipe, "test", None)
+        test = _images(self.recipe.data, "test", None)
         # Only a classifier looks at the training images, which take long to decode.
-        train = _images(self.recipe, "train", None) if name == f"{test.name}-cnn" else test
+        train = _images(self.recipe.data, "train", None) if name == f"{test.name}-cnn" else test
         return extractor(name, train, test, self.cache, progress=True)
 
     @cached_property
@@ -235,38 +256,45 @@ class Measures:
 
     def _once(self, name: str, protocol: dict[str, Any], compute: Callable[[], Any]) -> Any:
         """The values of a measurement: read, if this model was measured so before."""
-        file = self.run / MEASURES / f"{name}.json"
-        asked = {**protocol, "seed": self.protocol.seed, "model": self._fingerprint}
-        if file.is_file():
-            kept = read_json(file)
-            if kept.get("protocol") == asked:
-                return kept["values"]
+        file = self._file(name, protocol)
+        # Missing or damaged: measured anew.
+        with contextlib.suppress(InputError, KeyError, TypeError):
+            return read_json(file)["values"]
         values = compute()
-        write_json(file, {"protocol": asked, "values": values})
+        write_json(file, {"protocol": self._asked(protocol), "values": values})
         return values
 
-    @cached_property
-    def _fingerprint(self) -> str:
+    def _file(self, name: str, protocol: dict[str, Any], suffix: str = "json") -> Path:
+        """Where a measurement is kept; one by another protocol, or of another model, elsewhere."""
+        key = json.dumps(self._asked(protocol), sort_keys=True)
+        digest = hashlib.sha256(key.encode()).hexdigest()[:12]
+        return self.run / MEASURES / f"{name}-{digest}.{suffix}"
+
+    def _asked(self, protocol: dict[str, Any]) -> dict[str, Any]:
         weights = (self.run / MODEL / "model.safetensors").read_bytes()
-        return hashlib.sha256(weights).hexdigest()[:16]
+        return {
+            **protocol,
+            "seed": self.protocol.seed,
+            "model": hashlib.sha256(weights).hexdigest(),
+            "test_images": hashlib.sha256(self.test.images.numpy().tobytes()).hexdigest(),
+            "fisherae": __version__,
+        }
+
+
+def _images(data: DataConfig, split: str, limit: int | None) -> ImageDataset:
+    """Images of a recipe's data, loaded once for all recipes that share it."""
+    own = limit if split == "train" else None
+    return _load(dataclasses.replace(data, limit=own), split, limit)
 
 
 @lru_cache(maxsize=4)
-def _load(recipe: Recipe, split: str, limit: int | None) -> ImageDataset:
-    return load_data(recipe, split, progress=True, limit=limit)
+def _load(data: DataConfig, split: str, limit: int | None) -> ImageDataset:
+    return load_data(Recipe(data=data), split, progress=True, limit=limit)
 
 
-def _images(recipe: Recipe, split: str, limit: int | None) -> ImageDataset:
-    """Images of a recipe's data, loaded once for all recipes that share it."""
-    data = dataclasses.replace(recipe.data, limit=limit if split == "train" else None)
-    training = dataclasses.replace(recipe.training, seed=0)
-    return _load(Recipe(data=data, training=training), split, limit)
-
-
-@torch.no_grad()
-def _decoded(model: Autoencoder, z: Tensor) -> Tensor:
-    with evaluating(model):
-        return torch.cat([model.decode(part).mean for part in torch.split(z, 512)])
+@lru_cache(maxsize=1)
+def _floats(data: DataConfig, limit: int | None, value_range: tuple[float, float]) -> Tensor:
+    return to_float(_images(data, "test", limit).images, value_range)
 
 
 def _unit(images: Tensor, value_range: tuple[float, float]) -> Tensor:

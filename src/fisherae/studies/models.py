@@ -1,6 +1,7 @@
 """The models of a study: a run for every model, preset and seed, trained once."""
 
 import dataclasses
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,6 +22,7 @@ LABELS = {
 }
 """How figures and tables name a family."""
 
+BEGUN = {"config.json", "environment.json", "checkpoints"}
 # Fields that change neither what is trained nor how.
 BOOKKEEPING = ("log_every", "save_every", "keep", "device")
 
@@ -59,10 +61,14 @@ def train_once(path: Path, recipe: Recipe, progress: bool = True) -> Path:
     started = (path / "config.json").is_file()
     if started:
         _require_same(path, recipe)
-    if not (path / MODEL).is_dir():
-        if progress:
-            print(f"training {recipe.name}, seed {recipe.training.seed}: {path}", flush=True)
-        train_recipe(recipe, path, resume=started, progress=progress)
+    if (path / MODEL / "config.json").is_file():  # the last file of a run
+        return path
+    if progress:
+        print(f"training {recipe.name}, seed {recipe.training.seed}: {path}", flush=True)
+    resume = started and any((path / "checkpoints").glob("step-*"))
+    if not resume and path.is_dir() and {entry.name for entry in path.iterdir()} <= BEGUN:
+        shutil.rmtree(path)  # cut off before it had anything to keep
+    train_recipe(recipe, path, resume=resume, progress=progress)
     return path
 
 

@@ -46,6 +46,12 @@ class Study:
         part.models = {label: self.models[label] for label in self.models if label in labels}
         return part
 
+    def joined(self, models: Mapping[str, Sequence[Measures]]) -> "Study":
+        """The same study with further models."""
+        whole = copy(self)
+        whole.models = {**self.models, **{label: list(runs) for label, runs in models.items()}}
+        return whole
+
     @property
     def extractor(self) -> str:
         """Of the features of FID and KID."""
@@ -64,7 +70,8 @@ class Study:
     def map_labels(self) -> Tensor:
         """The classes of the images on the maps."""
         labels = self.first.test.labels
-        assert labels is not None
+        if labels is None:
+            raise InputError(f"{self.first.test.name} has no labels, which maps of classes need")
         return labels[: self.protocol.map_images]
 
     def generation(self) -> dict[str, dict[str, list[list[GenerationScore]]]]:
@@ -97,14 +104,17 @@ class Study:
 
     def samples(self, count: int, prior: str = "refit") -> dict[str, Tensor]:
         """By model images drawn from a prior, of the first seed."""
-        return {label: runs[0].priors()[prior](count) for label, runs in self.models.items()}
+        return {
+            label: runs[0].decode(runs[0].priors()[prior](count))
+            for label, runs in self.models.items()
+        }
 
 
 def _require_same_images(first: Measures, other: Measures) -> None:
-    if first.recipe.data.data != other.recipe.data.data or first.test.shape != other.test.shape:
+    if not torch.equal(first.test.images, other.test.images):
         raise InputError(
-            f"{first.run} was trained on {first.recipe.data.data} {first.test.shape}, {other.run} "
-            f"on {other.recipe.data.data} {other.test.shape}: compare runs on the same data"
+            f"{first.run} has test images {first.test.name} {first.test.shape}, {other.run} others "
+            f"({other.test.name} {other.test.shape}): compare runs on the same data, size and crop"
         )
     if first.value_range != other.value_range:
         raise InputError(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -239,8 +240,12 @@ def _priors(item: Item, study: Study) -> Drawn:
         for model, runs in study.models.items()
         for prior, draw in runs[0].priors().items()
     }
+    decoded = {key: one.decode(z) for key, (one, z) in latents.items()}
+    # White where a model has no such prior.
+    nothing = torch.full_like(next(iter(decoded.values())), study.first.value_range[1])
     pictures = {
-        f"{model}: {PRIORS[prior]}": one.decode(z) for (model, prior), (one, z) in latents.items()
+        title: {model: decoded.get((model, prior), nothing) for model in study.models}
+        for prior, title in PRIORS.items()
     }
     rows = [
         {"model": model, "prior": prior, "sample": index}
@@ -252,7 +257,7 @@ def _priors(item: Item, study: Study) -> Drawn:
     caption += (
         "of Gaussians, the trained prior sampled exactly, and by SVGD as in the paper." + FIRST
     )
-    return Drawn(figures.samples(pictures, study.first.value_range), caption, rows)
+    return Drawn(figures.paper_panels(pictures, study.first.value_range), caption, rows)
 
 
 def _summary(values: Sequence[float]) -> tuple[float, float | None]:

@@ -5,6 +5,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -150,6 +151,7 @@ class Measures:
         }
         file = self._file("maps", protocol, "safetensors")
         if not file.is_file():
+            self._announce("maps")
             latents = latents_under(self.model, self.images, levels, self.protocol.seed)
             maps = {
                 str(level.level): tsne(z[: self.protocol.map_images], self.protocol.seed)
@@ -211,13 +213,13 @@ class Measures:
         return safetensors.torch.load_file(file)["z"][:n]
 
     def svgd_spread(self) -> float | None:
-        """Standard deviation of SVGD's samples over that of exact ones, mean over dimensions; None
-        where the prior is not sampled by SVGD."""
+        """Standard deviation of SVGD's samples over that of exact ones, the median dimension's;
+        None where the prior is not sampled by SVGD."""
         if "svgd" not in self.priors():
             return None
         n = max(self.protocol.samples, SVGD_PARTICLES)
         drawn, exact = self._svgd(n), self._exact("trained", n)
-        return (drawn.std(0) / exact.std(0)).mean().item()
+        return (drawn.std(0) / exact.std(0)).median().item()
 
     def _particles(self, generator: Generator) -> Tensor:
         steps = self.protocol.svgd_steps
@@ -260,9 +262,13 @@ class Measures:
         # Missing or damaged: measured anew.
         with contextlib.suppress(InputError, KeyError, TypeError):
             return read_json(file)["values"]
+        self._announce(name)
         values = compute()
         write_json(file, {"protocol": self._asked(protocol), "values": values})
         return values
+
+    def _announce(self, name: str) -> None:
+        print(f"measuring {name} of {self.run}", file=sys.stderr, flush=True)
 
     def _file(self, name: str, protocol: dict[str, Any], suffix: str = "json") -> Path:
         """Where a measurement is kept; one by another protocol, or of another model, elsewhere."""

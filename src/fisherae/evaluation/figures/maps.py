@@ -107,7 +107,7 @@ def _legend(figure: Figure, classes: list[int]) -> None:
     ]
     figure.legend(
         handles=dots,
-        loc="outside lower center",
+        loc="outside upper center",
         ncols=10,
         frameon=False,
         fontsize=9,

@@ -12,8 +12,8 @@ help:
 	@echo "make setup    only set up the virtual environment $(VENV)"
 	@echo "make lint     formatting, lint and types"
 	@echo "make format   format the code"
-	@echo "make results  train and evaluate what results/mnist.md reports (hours; MNIST is looked"
-	@echo "              for in \$$FISHERAE_DATA/mnist and data/mnist, then on the hub)"
+	@echo "make results  train and measure what results/ reports (hours; MNIST is looked for in"
+	@echo "              \$$FISHERAE_DATA/mnist and data/mnist, then on the hub)"
 	@echo "make clean    remove the virtual environment, the demo and caches"
 
 setup: $(VENV)/.installed
@@ -41,7 +41,8 @@ test: lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto
 
 results: setup
-	BIN=$(BIN) results/mnist.sh
+	$(BIN)/fisherae reproduce mnist --budget cpu --out results
+	$(BIN)/python results/masking.py runs/reproduce/cpu results/masking
 
 clean:
 	rm -rf $(VENV) demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from fisherae.cli import COMMANDS
 from fisherae.recipes import named
-from fisherae.studies.config import ITEMS
+from fisherae.studies.config import DATA, ITEMS
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
@@ -25,7 +25,7 @@ def test_commands_exist() -> None:
     lines = re.findall(r"^fisherae (\w+) ?(\S*)", "\n".join(blocks), flags=re.MULTILINE)
     assert {command for command, _ in lines} == set(COMMANDS)
     assert {word for command, word in lines if command == "train"} <= set(named.NAMES)
-    assert {word for command, word in lines if command == "reproduce"} <= {*ITEMS, "all"}
+    assert {word for command, word in lines if command == "reproduce"} <= {*ITEMS, *DATA, "all"}
 
 
 def test_links_and_places_exist() -> None:

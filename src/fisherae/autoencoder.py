@@ -163,7 +163,7 @@ def load(path: Path | str, **parts: Any) -> Autoencoder:
     r"""Reads a model that `Autoencoder.save` wrote. No code of the files is executed.
 
     Arguments:
-        path: the directory.
+        path: the directory, or the run directory that holds it as `model/`.
         parts: `encoder`, `decoder`, `prior` or `likelihood`, for those that are your own modules
             and which the configuration therefore cannot name.
 
@@ -183,6 +183,7 @@ def load(path: Path | str, **parts: Any) -> Autoencoder:
         True
     """
     path = Path(path)
+    path = path / "model" if (path / "model" / CONFIG).is_file() else path
     config = read_json(path / CONFIG)
     if not isinstance(config, dict):
         raise InputError(f"{path / CONFIG}: not the configuration of an auto-encoder")

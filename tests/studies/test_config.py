@@ -15,6 +15,8 @@ PAPER = [*(f"figure-{number}" for number in range(1, 11)), "table-1"]
 def test_every_figure_and_table_of_the_paper_is_there() -> None:
     assert set(PAPER) <= set(ITEMS)
     assert items_of(("all",)) == list(ITEMS)
+    assert items_of(("celeba", "mnist")) == list(ITEMS)
+    assert {ITEMS[name].data for name in items_of(("celeba",))} == {"celeba"}
     assert {item.data for item in ITEMS.values()} == set(DATA)
 
 

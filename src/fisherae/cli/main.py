@@ -71,7 +71,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"fisherae: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as interrupt:
-        print(f"fisherae: {interrupt or 'stopped'}", file=sys.stderr)
+        print(
+            f"fisherae: {str(interrupt) or 'stopped; the same command goes on or starts anew'}",
+            file=sys.stderr,
+        )
         return 130
     return 0
 
@@ -154,7 +157,8 @@ def report(words: list[str]) -> None:
 
     if not options.runs:
         raise InputError("no runs: name at least one run directory")
-    out = options.out or options.runs[0] / "report.html"
+    out = options.out or options.runs[0]
+    out = out / "report.html" if out.is_dir() else out
     page = report_runs(options.runs, out, options.images, options.seed, _command("report", words))
     print(f"report: {page.resolve()}")
 

@@ -115,8 +115,8 @@ class Reproduce:
     seed on two cores, with fewer images and epochs; paper is the paper's own, for a GPU."""
 
     items: tyro.conf.Positional[tuple[str, ...]]
-    """figure-1 ... figure-10, table-1, or all; beyond the paper mnist-nmi, mnist-mask-nmi,
-    mnist-probe, mnist-fid, mnist-samples."""
+    """figure-1 ... figure-10, table-1; beyond the paper mnist-nmi, mnist-mask-nmi, mnist-probe,
+    mnist-fid, mnist-samples; mnist or celeba for all of a data set; all."""
     budget: BudgetName = "smoke"
     """How much is trained."""
     preset: Literal["default", "paper", "both"] = "both"

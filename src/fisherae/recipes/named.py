@@ -123,8 +123,11 @@ def _networks(data: str, preset: Preset) -> ModelConfig:
 def _fisher(data: str, gaussian: bool, preset: Preset) -> FisherConfig:
     if preset == "default":
         # With the small networks of the digits, a part of the batch costs as much as the whole.
+        # With CelebA's many pixels a small s² makes the first steps of the posterior term explode.
         return FisherConfig(
-            order=2 if gaussian else 4, score_fraction=1.0 if data == "digits" else 0.25
+            order=2 if gaussian else 4,
+            variance=1.0 if data == "celeba" else 0.1,
+            score_fraction=1.0 if data == "digits" else 0.25,
         )
     return FisherConfig(
         order=2 if gaussian else 5, variance=1.0, learn_variance=False, score_fraction=1.0

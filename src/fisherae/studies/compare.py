@@ -72,6 +72,8 @@ def compare_runs(
     Raises:
         InputError: if a run is not finished, or the runs or arguments do not go together.
     """
+    if out.is_file():
+        raise InputError(f"--out {out} is a file: give a directory")
     study = _study(runs, out, images, samples, extractor, seed)
     report = Report("Comparison of " + ", ".join(study.models)).command(command)
     page = comparison(report, study, out).write(out / "report.html")
@@ -107,7 +109,10 @@ def _study(
             "others ≥ 0"
         )
     protocol = Protocol(test_images=images, samples=samples, extractor=extractor, seed=seed)
-    return Study(grouped(runs), protocol, cache)
+    study = Study(grouped(runs), protocol, cache)
+    if samples:
+        _ = study.first.extractor  # before the measurements that take long
+    return study
 
 
 def _print_errors(study: Study) -> None:

@@ -170,7 +170,8 @@ ITEMS: dict[str, Item] = {
 
 
 def items_of(names: tuple[str, ...]) -> list[str]:
-    """The items of these names in the paper's order; `all` names every one.
+    """The items of these names in the paper's order; `mnist` and `celeba` name all of a data set,
+    `all` every one.
 
     Raises:
         InputError: if there is no such item.
@@ -179,12 +180,13 @@ def items_of(names: tuple[str, ...]) -> list[str]:
         >>> items_of(("figure-7", "figure-1"))
         ['figure-1', 'figure-7']
     """
+    known = (*ITEMS, *DATA, "all")
     if not names:
-        raise InputError(f"no item: name one of {', '.join(ITEMS)}, or all")
+        raise InputError(f"no item: name one or more of {', '.join(known)}")
     for name in names:
-        if name != "all" and name not in ITEMS:
-            raise InputError(f"unknown item {name!r}; known: {', '.join(ITEMS)}, all")
-    return [name for name in ITEMS if name in names or "all" in names]
+        if name not in known:
+            raise InputError(f"unknown item {name!r}; known: {', '.join(known)}")
+    return [name for name, item in ITEMS.items() if {name, item.data, "all"} & set(names)]
 
 
 def budgeted(name: str, preset: Literal["default", "paper"], budget: Budget, seed: int) -> Recipe:

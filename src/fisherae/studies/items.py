@@ -83,7 +83,8 @@ def _curves(item: Item, study: Study) -> Drawn:
     results = study.points(item.corruption)
     label = CORRUPTIONS[item.corruption].label
     better = "higher" if item.measure in HIGHER_IS_BETTER else "lower"
-    caption = f"{item.title}. Mean over seeds; {better} is better."
+    seeds = max(len(runs) for runs in results.values())
+    caption = f"{item.title}{'. Mean over seeds' if seeds > 1 else ''}; {better} is better."
     table = Table(*robustness_table(results, item.measure), f"By {label}; {better} is better.")
     return Drawn(
         figures.error_curves(results, item.measure, label),

@@ -233,7 +233,7 @@ class Measures:
             scores = generation_scores(
                 _unit(self.decode(draw(self.protocol.samples)), self.value_range),
                 _unit(self.images, self.value_range),
-                self._extractor,
+                self.extractor,
                 self.protocol.seed,
             )
         return [dataclasses.asdict(score) for score in scores]
@@ -245,7 +245,8 @@ class Measures:
         return self.protocol.extractor or own
 
     @cached_property
-    def _extractor(self) -> Extractor:
+    def extractor(self) -> Extractor:
+        """Of the features of FID and KID; a classifier is trained, unless it has been."""
         name = self.extractor_name
         test = _images(self.recipe.data, "test", None)
         # Only a classifier looks at the training images, which take long to decode.

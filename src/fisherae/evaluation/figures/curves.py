@@ -70,10 +70,17 @@ def error_curves(
         )
     axes.set_xlabel(xlabel)
     axes.set_ylabel(_MEASURES[measure])
-    over = f"test batches of {_BATCH}" if of_batches else "runs" if most > 1 else None
+    images = min((point.images for run in results.values() for point in run[0]), default=_BATCH)
+    over = f"test batches of {min(_BATCH, images)}" if of_batches else "runs" if most > 1 else None
     band = over and f"line: mean, band: ± 1 std over {over}"
     axes.legend(
-        title=band, title_fontsize=8, alignment="left", frameon=False, fontsize=9, handlelength=3
+        title=band,
+        title_fontsize=8,
+        alignment="left",
+        edgecolor="none",
+        framealpha=0.8,
+        fontsize=9,
+        handlelength=3,
     )
     plain_axes(axes)
     return figure
@@ -127,7 +134,10 @@ def _summary(
         )
     if of_batches:
         points = sorted(runs[0], key=lambda point: point.level)
-        stds = tuple(getattr(point, f"{measure}_std") / math.sqrt(_BATCH) for point in points)
+        stds = tuple(
+            getattr(point, f"{measure}_std") / math.sqrt(min(_BATCH, point.images))
+            for point in points
+        )
     return np.array([levels, means, [std or 0.0 for std in stds]])
 
 

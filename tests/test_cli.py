@@ -149,9 +149,8 @@ def test_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert str((out / "report.html").resolve()) in capsys.readouterr().out
     for name in ("Fisher AE", "VAE", "WAE-GAN"):
         assert name in report
-    assert (
-        report.count("<img") == 9
-    )  # three measures, two reconstructions, samples, three trainings
+    # Four measures under noise and under masking, three reconstructions, samples, three trainings.
+    assert report.count("<img") == 15
     assert (
         run("demo", "--out", out, "--seed", "-1") == run("demo", "--out", out, "--epochs", "0") == 2
     )

@@ -218,6 +218,7 @@ def test_salt_and_pepper_learn_the_ends_of_the_range() -> None:
     [
         (("fog",), "unknown corruption 'fog'; known: noise, mask"),
         (("noise", []), "no levels"),
+        (("noise", [0.2, 0.1, 0.2]), "give each once"),
         (("mask", [0.1, 1.5]), "masked fraction is 1.5"),
         (("salt-and-pepper", [0.1], (1.0, 0.0)), "value_range"),
     ],

@@ -47,8 +47,10 @@ def corruption_levels(
     if name not in CORRUPTIONS:
         raise InputError(f"unknown corruption {name!r}; known: {', '.join(CORRUPTIONS)}")
     chosen = LEVELS[name] if levels is None else levels
-    if not len(chosen) or len(set(chosen)) < len(chosen):
-        raise InputError(f"levels {list(chosen)}: give at least one, and each once")
+    if not len(chosen):
+        raise InputError("no levels: give at least one")
+    if len(set(chosen)) < len(chosen):
+        raise InputError(f"levels {list(chosen)}: give each once")
     kind: Any = CORRUPTIONS[name]
     fields = {field.name for field in dataclasses.fields(kind)}
     ends = {"value_range": value_range} if "value_range" in fields else {}

@@ -74,13 +74,7 @@ def error_curves(
     over = f"test batches of {min(_BATCH, images)}" if of_batches else "runs" if most > 1 else None
     band = over and f"line: mean, band: ± 1 std over {over}"
     axes.legend(
-        title=band,
-        title_fontsize=8,
-        alignment="left",
-        edgecolor="none",
-        framealpha=0.8,
-        fontsize=9,
-        handlelength=3,
+        title=band, title_fontsize=8, alignment="left", frameon=False, fontsize=9, handlelength=3
     )
     plain_axes(axes)
     return figure

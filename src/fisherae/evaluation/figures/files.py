@@ -15,7 +15,7 @@ __all__ = ["render", "save_figure", "write_csv"]
 
 
 def render(figure: Figure, format: Literal["png", "svg"]) -> bytes:
-    """The figure as a file's bytes; the same figure gives the same bytes.
+    """The figure as a file's bytes; figures made and drawn alike give the same bytes.
 
     Example:
         >>> render(Figure(), "png")[:4]

@@ -38,7 +38,7 @@ format: setup
 	$(BIN)/ruff check --fix src tests results
 
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadgroup
 
 results: setup
 	$(BIN)/fisherae reproduce mnist --budget cpu --out results

@@ -40,6 +40,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    # What takes longest begins first, lest the other processes wait for it at the end.
+    items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)
     reasons = {}
     if not config.getoption("--slow"):
         reasons["slow"] = "takes minutes: give --slow"

@@ -18,6 +18,9 @@ from fisherae.studies.config import BUDGETS, ITEMS
 from fisherae.studies.models import train_once
 from fisherae.training.run import RunDirectory
 
+# One process makes what all of these tests look at.
+pytestmark = pytest.mark.xdist_group("reproduce")
+
 PANELS = {name for name, item in ITEMS.items() if item.kind in ("panels", "priors")}
 
 

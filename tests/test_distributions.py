@@ -211,3 +211,11 @@ def test_gaussian_likelihood_refuses(variance):
 def test_bernoulli_likelihood_keeps_the_output():
     output = torch.rand(5, 1, 4, 4)
     assert torch.equal(BernoulliLikelihood()(output).mean, output)
+
+
+def test_a_bernoulli_decoder_that_diverged_has_no_likelihood() -> None:
+    mean = torch.full((2, 4), 0.5)
+    mean[1, 2] = torch.nan
+    log_prob = Bernoulli(mean).log_prob(torch.ones(2, 4))
+    assert log_prob[0].item() == pytest.approx(4 * math.log(0.5))
+    assert log_prob[1].isnan()

@@ -172,7 +172,12 @@ class Bernoulli:
 
     def log_prob(self, x: Float[Tensor, "batch *event"]) -> Float[Tensor, " batch"]:
         r"""Minus the binary cross-entropy summed over pixels; grey values in [0, 1] are allowed."""
-        return -F.binary_cross_entropy(self.mean, x, reduction="none").flatten(1).sum(1)
+        # torch raises for a mean that is nan, and on a GPU ends the process; a model that diverges
+        # is to be found where its terms are checked, by the name of the term.
+        broken = self.mean.isnan()
+        mean = self.mean.masked_fill(broken, 0.5)
+        entropy = F.binary_cross_entropy(mean, x, reduction="none").masked_fill(broken, math.nan)
+        return -entropy.flatten(1).sum(1)
 
     def sample(self, generator: Generator | None = None) -> Float[Tensor, "batch *event"]:
         r"""Zeros and ones."""

@@ -12,9 +12,10 @@ from PIL import Image
 
 from fisherae.cli import main
 from fisherae.recipes.config import Recipe, from_dict
-from fisherae.recipes.named import recipe
+from fisherae.recipes.named import Preset, recipe
 from fisherae.recipes.run import load_run
-from fisherae.studies.config import BUDGETS, ITEMS
+from fisherae.studies import models
+from fisherae.studies.config import BUDGETS, ITEMS, Budget, budgeted
 from fisherae.studies.models import train_once
 from fisherae.training.run import RunDirectory
 
@@ -207,3 +208,27 @@ def test_a_model_half_written_is_finished(short: Recipe, tmp_path: Path) -> None
     (run / "model" / "config.json").unlink()
     train_once(run, short, progress=False)
     load_run(run)
+
+
+@pytest.mark.filterwarnings("always:.* is left out")
+def test_a_seed_that_diverges_is_left_out(
+    data_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def reckless(name: str, preset: Preset, budget: Budget, seed: int) -> Recipe:
+        chosen = budgeted(name, preset, budget, seed)
+        rate = 1e30 if seed == 1 else chosen.training.learning_rate
+        training = replace(chosen.training, learning_rate=rate, clip=None)
+        return replace(chosen, training=training)
+
+    monkeypatch.setenv("FISHERAE_DATA", str(data_folder))
+    monkeypatch.setattr(models, "budgeted", reckless)
+    words = ["reproduce", "figure-7", "--preset", "default", "--runs", str(tmp_path / "runs")]
+    assert main([*words, "--out", str(tmp_path / "out"), "--seeds", "0", "1"]) == 0
+    assert "mnist-vae/seed-1 is left out" in capsys.readouterr().err
+    with (tmp_path / "out" / "mnist" / "figure-7.csv").open() as file:
+        assert {row["seed"] for row in csv.DictReader(file)} == {"0"}
+    assert main([*words, "--out", str(tmp_path / "none"), "--seeds", "1"]) == 1
+    assert "every training diverged" in capsys.readouterr().err

@@ -82,7 +82,8 @@ def main(runs: Path, stem: Path) -> None:
         "A masked digit has lost contrast before anything else: dimming it without masking does "
         "nearly the same harm, and brightening a masked digit heals most of it, for both models. "
         "The stability term makes the Fisher AE's encoder nearly linear in its input, so that its "
-        "latents shrink with the contrast; the VAE's encoder saturates, and keeps their length."
+        "latents shrink with the contrast; the VAE's encoder saturates, and keeps most of their "
+        "length."
     )
     write_atomically(f"{stem}.md", "\n\n".join(lines) + "\n")
 

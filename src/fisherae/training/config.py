@@ -50,7 +50,7 @@ class TrainingConfig:
     """Where to compute; auto takes the GPU where there is one."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """bf16: the networks compute in bfloat16 (autocast), weights and loss terms stay in float32.
-    About twice as fast on GPUs and on CPUs with AVX512-BF16 or AMX, slower on others."""
+    It pays where the processor computes in it: GPUs, CPUs with AVX512-BF16 or AMX."""
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "log_every", "save_every", "keep"):

@@ -5,6 +5,7 @@ import signal
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import hypothesis
 import pytest
 import torch
 from jaxtyping import install_import_hook
@@ -26,6 +27,9 @@ MATHEMATICS = (
 
 install_import_hook(MATHEMATICS, "beartype.beartype")
 torch.set_num_threads(1)
+# Tests assert no times: on a busy machine any example may take long.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 # A shell that starts the tests in the background has them ignore Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -281,7 +281,7 @@ def test_is_normalizable(eta, support, expected):
     assert (mass(20) < (1 + 1e-6) * mass(15)) == expected
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(
     eta=st.lists(st.integers(-2, 2), min_size=2, max_size=6),
     support=st.sampled_from([(None, None), (0.0, None), (None, 0.0), (-1.0, 1.0)]),

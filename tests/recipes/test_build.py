@@ -378,3 +378,11 @@ def test_images_are_cut_as_the_recipe_says(tmp_path) -> None:
         images = load_data(recipe, split).images
         assert images.shape == (1, 1, 16, 16)
         assert not images.any()
+
+
+def test_celebas_first_step_is_not_all_posterior_term() -> None:
+    """A decoder that depends strongly on z from the start drives σ to infinity."""
+    torch.manual_seed(0)
+    objective = build_objective(named.recipe("celeba-fisher"), (3, 64, 64))
+    terms = objective(torch.rand(8, 3, 64, 64) * 2 - 1)
+    assert terms.posterior < terms.reconstruction.abs()

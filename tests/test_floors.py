@@ -13,7 +13,7 @@ import fisherae
 
 PACKAGE = Path(fisherae.__file__).parent
 FLOORS = [
-    {"errors"},
+    {"errors", "progress"},
     {"files", "distributions", "divergences"},
     {"priors", "networks"},
     {"samplers"},

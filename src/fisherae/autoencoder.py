@@ -26,7 +26,7 @@ from fisherae.networks.layers import full_precision, lookup
 from fisherae.priors import FactorablePolynomial, GaussianMixture, Prior, StandardNormal
 from fisherae.samplers import sample as sample_prior
 
-__all__ = ["Autoencoder", "evaluating", "load"]
+__all__ = ["Autoencoder", "decoded", "evaluating", "load"]
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
@@ -118,6 +118,7 @@ class Autoencoder(nn.Module):
         image: Tensor = self.decode(self.encode(x).mean).mean
         return image
 
+    @torch.no_grad()
     def sample(
         self,
         n: int,
@@ -133,9 +134,7 @@ class Autoencoder(nn.Module):
             generator: source of randomness.
             progress: show a progress bar.
         """
-        with torch.no_grad(), evaluating(self):
-            z = sample_prior(self.prior, n, method=method, generator=generator, progress=progress)
-            return torch.cat([self.decode(part).mean for part in torch.split(z, 512)])
+        return decoded(self, sample_prior(self.prior, n, method, generator, progress=progress))
 
     def save(self, path: Path | str) -> None:
         r"""Writes `config.json`, readable, and `model.safetensors` into the directory `path`.
@@ -201,6 +200,13 @@ def load(path: Path | str, **parts: Any) -> Autoencoder:
         raise InputError(f"{path / CONFIG}: {error}") from None
     _load_weights(model, path / WEIGHTS)
     return model.eval()
+
+
+@torch.no_grad()
+def decoded(model: Autoencoder, z: Float[Tensor, "n dim"]) -> Float[Tensor, "n *event"]:
+    r"""f_θ(z) of any number of latents, batch by batch, without a gradient, in eval mode."""
+    with evaluating(model):
+        return torch.cat([model.decode(part).mean for part in torch.split(z, 512)])
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from fisherae.autoencoder import decoded
 from fisherae.cli import main
 from fisherae.evaluation.clustering import kmeans_nmi
 from fisherae.evaluation.robustness import posterior_means
@@ -139,7 +140,7 @@ def test_svgd_draws_in_sets_and_every_prior_draws(runs: list[Path], tmp_path: Pa
         z = draw(7)
         assert z.shape == (7, 8), name
         assert torch.equal(z, draw(7)), name
-        assert measures.decode(z).shape == (7, 1, 8, 8)
+        assert decoded(measures.model, z).shape == (7, 1, 8, 8)
     assert len(measures.priors()["svgd"](300)) == 300  # two sets of 256, cut
     assert torch.equal(measures.priors()["svgd"](300)[:7], measures.priors()["svgd"](7))
     assert set(Measures(runs[2], Protocol(), tmp_path).priors()) == {"refit", "mixture", "trained"}

@@ -9,12 +9,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from PIL import Image, ImageOps
-from rich.console import Console
-from rich.progress import track
 from torch import Tensor
 
 from fisherae.data.images import ImageDataset, random_subset
 from fisherae.errors import InputError
+from fisherae.progress import tracked
 
 __all__ = ["Picture", "Pictures"]
 
@@ -84,7 +83,7 @@ class Pictures:
         first = _pixels(self.pictures[0], size, channels, crop)
         images = np.empty((len(self), *first.shape), np.uint8)
         # One thread: two took as long and 1.6 times the processor time (1,600 JPEGs of CelebA).
-        for i, picture in enumerate(_track(self.pictures, f"Decoding {self.name}", progress)):
+        for i, picture in enumerate(tracked(self.pictures, f"Decoding {self.name}", progress)):
             pixels = _pixels(picture, size, channels, crop)
             if pixels.shape != first.shape:
                 raise InputError(_mixed(self.pictures[0].where, first, picture.where, pixels))
@@ -138,9 +137,3 @@ def _mixed(first: str, expected: np.ndarray, other: str, found: np.ndarray) -> s
     shapes = ["x".join(map(str, pixels.shape)) for pixels in (expected, found)]
     cure = "size" if expected.shape[1:] != found.shape[1:] else "channels (1 grey, 3 colour)"
     return f"images differ: {first} is {shapes[0]}, {other} is {shapes[1]}: give {cure}"
-
-
-def _track(pictures: Sequence[Picture], what: str, progress: bool) -> Iterable[Picture]:
-    console = Console(stderr=True)
-    hidden = not (progress and console.is_terminal)
-    return track(pictures, what, console=console, transient=True, disable=hidden)

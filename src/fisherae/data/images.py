@@ -9,7 +9,15 @@ from torch import Tensor
 
 from fisherae.errors import InputError
 
-__all__ = ["Batches", "ImageDataset", "as_float", "random_subset", "to_float", "to_uint8"]
+__all__ = [
+    "Batches",
+    "ImageDataset",
+    "as_float",
+    "random_subset",
+    "to_float",
+    "to_uint8",
+    "to_unit",
+]
 
 VALUE_RANGES = ((0.0, 1.0), (-1.0, 1.0))
 
@@ -187,6 +195,17 @@ def to_uint8(images: Tensor, value_range: tuple[float, float]) -> Tensor:
     _check_value_range(value_range)
     low, high = value_range
     return images.sub(low).mul_(255 / (high - low)).round_().clamp_(0, 255).to(torch.uint8)
+
+
+def to_unit(images: Tensor, value_range: tuple[float, float]) -> Tensor:
+    """Floats in `value_range` -> floats in [0, 1]; what lies outside is clipped.
+
+    Example:
+        >>> to_unit(torch.tensor([-1.0, 0.0, 3.0]), (-1.0, 1.0))
+        tensor([0.0000, 0.5000, 1.0000])
+    """
+    low, high = value_range
+    return ((images - low) / (high - low)).clamp(0, 1)
 
 
 def random_subset(total: int, n: int, seed: int) -> Tensor:

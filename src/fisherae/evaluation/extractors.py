@@ -2,20 +2,17 @@ r"""Features in which generated images are compared with real ones."""
 
 import hashlib
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import safetensors.torch
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from rich.console import Console
-from rich.progress import track
 from torch import Tensor, nn
 
 from fisherae.autoencoder import evaluating
@@ -23,10 +20,10 @@ from fisherae.data.images import ImageDataset, to_float, to_uint8
 from fisherae.errors import InputError
 from fisherae.files import read_json, write_atomically, write_json
 from fisherae.networks.layers import InputSize, lookup
+from fisherae.progress import tracked
 
 __all__ = ["Extractor", "classifier_extractor", "extractor", "inception_extractor", "random_cnn"]
 
-T = TypeVar("T")
 FEATURES = 128
 BATCH_SIZE, LEARNING_RATE, SEED = 128, 2e-3, 0
 
@@ -289,10 +286,3 @@ def _restore(network: nn.Module, stem: Path) -> float | None:
         damaged = f"{stem}.json or .safetensors is damaged ({error!r})"
         warnings.warn(f"{damaged}: the classifier is trained again", stacklevel=3)
         return None
-
-
-def tracked(items: Iterable[T], what: str, progress: bool) -> Iterable[T]:
-    """The items, with a progress bar where one is wanted and the output is a terminal."""
-    console = Console(stderr=True)
-    hidden = not (progress and console.is_terminal)
-    return track(items, what, console=console, transient=True, disable=hidden)

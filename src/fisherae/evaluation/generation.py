@@ -9,9 +9,10 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 
 from fisherae.errors import InputError
-from fisherae.evaluation.extractors import Extractor, tracked
+from fisherae.evaluation.extractors import Extractor
+from fisherae.progress import tracked
 
-__all__ = ["GenerationScore", "fid", "frechet_distance", "generation_scores", "kid"]
+__all__ = ["GenerationScore", "features_of", "fid", "frechet_distance", "generation_scores", "kid"]
 
 ENOUGH_IMAGES = 2_048
 
@@ -54,6 +55,7 @@ def generation_scores(
     seed: int = 0,
     batch_size: int = 64,
     progress: bool = False,
+    reference: Float[Tensor, "reference dim"] | None = None,
 ) -> list[GenerationScore]:
     r"""FID and KID of generated images, beside the floor that real images reach.
 
@@ -65,6 +67,7 @@ def generation_scores(
         seed: of the parts for the floor, and of the subsets for the KID.
         batch_size: images per forward pass.
         progress: show a progress bar.
+        reference: `features_of` the real images, where they are known from before.
 
     Raises:
         InputError: fewer than 4 generated or 8 real images, sets of different sizes, images of
@@ -83,8 +86,9 @@ def generation_scores(
         kid[pixels] 0.953125 0.0
     """
     sets = [generated] if isinstance(generated, Tensor) else generated
-    fakes = [_features(x, real.shape[1:], extractor, batch_size, progress) for x in sets]
-    reference = _features(real, real.shape[1:], extractor, batch_size, progress)
+    fakes = [features_of(_like(x, real), extractor, batch_size, progress) for x in sets]
+    if reference is None:
+        reference = features_of(real, extractor, batch_size, progress)
     images = _size(fakes, reference)
     order = torch.randperm(len(reference), generator=Generator().manual_seed(seed))
     part, rest = reference[order].tensor_split([min(images, len(reference) // 2)])
@@ -243,16 +247,30 @@ def _root(cov: Tensor) -> Tensor:
     return root
 
 
-def _features(
-    images: Tensor, shape: torch.Size, extractor: Extractor, batch_size: int, progress: bool
-) -> Tensor:
-    if images.shape[1:] != shape:
-        raise InputError(
-            f"generated images have shape {tuple(images.shape[1:])}, real ones {tuple(shape)}: "
-            "give both the same"
-        )
+def features_of(
+    images: Float[Tensor, "images channels height width"],
+    extractor: Extractor,
+    batch_size: int = 64,
+    progress: bool = False,
+) -> Float[Tensor, "images dim"]:
+    r"""The features of any number of images in [0, 1], on the CPU, batch by batch.
+
+    Example:
+        >>> from torch import nn
+        >>> features_of(torch.rand(100, 1, 2, 2), Extractor("pixels", 4, "", nn.Flatten())).shape
+        torch.Size([100, 4])
+    """
     batches = tracked(torch.split(images, batch_size), f"features of {extractor.name}", progress)
     return torch.cat([extractor(batch) for batch in batches])
+
+
+def _like(images: Tensor, real: Tensor) -> Tensor:
+    if images.shape[1:] != real.shape[1:]:
+        raise InputError(
+            f"generated images have shape {tuple(images.shape[1:])}, real ones "
+            f"{tuple(real.shape[1:])}: give both the same"
+        )
+    return images
 
 
 def _distances(fakes: list[Tensor], reference: Tensor, seed: int) -> dict[str, Tensor]:

@@ -7,14 +7,14 @@ from markupsafe import Markup
 from rich.console import Console
 from rich.table import Table
 
-from fisherae.data.corruptions import CORRUPTIONS
+from fisherae.data.corruptions import CORRUPTIONS, Corruption
 from fisherae.errors import InputError
 from fisherae.evaluation import figures
 from fisherae.evaluation.report import Report, robustness_table
 from fisherae.evaluation.robustness import Measure
 from fisherae.recipes.config import from_dict
 from fisherae.studies import pages
-from fisherae.studies.items import generation, point_rows
+from fisherae.studies.items import Drawn, curves, generation
 from fisherae.studies.measures import Protocol
 from fisherae.studies.models import essence
 from fisherae.studies.study import Study
@@ -23,10 +23,10 @@ from fisherae.training.run import RunDirectory
 __all__ = ["compare_runs", "comparison", "grouped", "report_runs"]
 
 TITLES: dict[Measure, str] = {
-    "bce": "Binary cross-entropy per pixel, lower is better",
-    "mse": "Squared error per pixel, lower is better",
-    "nmi": "NMI of k-means on the latents, higher is better",
-    "probe": "Accuracy of a linear probe on the latents, higher is better",
+    "bce": "Binary cross-entropy per pixel",
+    "mse": "Squared error per pixel",
+    "nmi": "NMI of k-means on the latents",
+    "probe": "Accuracy of a linear probe on the latents",
 }
 PAIRS = 12
 SAMPLES = 64
@@ -111,7 +111,7 @@ def _study(
     protocol = Protocol(test_images=images, samples=samples, extractor=extractor, seed=seed)
     study = Study(grouped(runs), protocol, cache)
     if samples:
-        _ = study.first.extractor  # before the measurements that take long
+        _ = study.first.yardstick  # before the measurements that take long
     return study
 
 
@@ -151,27 +151,36 @@ def comparison(report: Report, study: Study, out: Path | None = None) -> Report:
 
 def _add_corruption(report: Report, study: Study, corruption: str, out: Path | None) -> None:
     label = CORRUPTIONS[corruption].label
-    results = study.points(corruption)
-    first = next(iter(results.values()))[0][0]
+    first = next(iter(study.points(corruption).values()))[0][0]
     report.heading(label.capitalize())
     for measure, title in TITLES.items():
-        if getattr(first, measure) is None:
-            continue
-        curves = figures.error_curves(results, measure, label)
-        report.figure(curves, f"{title}.").table(*robustness_table(results, measure))
-        if out is not None:
-            figures.save_figure(curves, out / f"{corruption}-{measure}")
-    if out is not None:
-        figures.write_csv(out / f"{corruption}.csv", point_rows(study, corruption))
+        if getattr(first, measure) is not None:
+            drawn = curves(study, corruption, measure, title)
+            _add(report, drawn, out, f"{corruption}-{measure}", data=corruption)
+    if corruption == "noise":
+        _add_reconstructions(report, study, None, "Clean test images.")
     level = study.first.levels(corruption)[STRENGTH]
-    for strength in (None, level):
-        clean = study.first.images[:PAIRS]
-        corrupted = None if strength is None else study.shown(level, PAIRS)
-        answers = study.reconstructions(strength, PAIRS)
-        caption = f"{label.capitalize()} {level.level:g}." if strength else "Clean test images."
-        if strength or corruption == "noise":
-            pictures = figures.reconstructions(clean, answers, corrupted, study.first.value_range)
-            report.figure(pictures, caption)
+    _add_reconstructions(report, study, level, f"{label.capitalize()} {level.level:g}.")
+
+
+def _add_reconstructions(
+    report: Report, study: Study, corruption: Corruption | None, caption: str
+) -> None:
+    clean = study.first.images[:PAIRS]
+    corrupted = None if corruption is None else study.shown(corruption, PAIRS)
+    answers = study.reconstructions(corruption, PAIRS)
+    pictures = figures.reconstructions(clean, answers, corrupted, study.first.value_range)
+    report.figure(pictures, caption)
+
+
+def _add(report: Report, drawn: Drawn, out: Path | None, name: str, data: str) -> None:
+    """A figure and its tables; in `out`, if there is one, as NAME.png, NAME.svg and DATA.csv."""
+    saved = None
+    if out is not None:
+        saved = figures.save_figure(drawn.figure, out / name)
+        figures.write_csv(out / f"{data}.csv", drawn.rows)
+    report.figure(drawn.figure, drawn.caption, saved=saved)
+    pages.add_tables(report, drawn)
 
 
 def _add_samples(report: Report, study: Study, out: Path | None) -> None:
@@ -181,10 +190,4 @@ def _add_samples(report: Report, study: Study, out: Path | None) -> None:
         "(13), in closed form, sampled exactly."
     ).figure(figures.samples(images, study.first.value_range), "Decoded samples.")
     if study.protocol.samples:
-        drawn = generation(study)
-        report.figure(drawn.figure, drawn.caption)
-        for table in drawn.tables:
-            report.table(table.header, table.rows, table.caption)
-        if out is not None:
-            figures.save_figure(drawn.figure, out / "generation")
-            figures.write_csv(out / "generation.csv", drawn.rows)
+        _add(report, generation(study), out, "generation", data="generation")

@@ -15,11 +15,12 @@ from fisherae.recipes.named import recipe
 from fisherae.recipes.run import train_recipe
 from fisherae.studies.compare import comparison
 from fisherae.studies.measures import Protocol
+from fisherae.studies.models import LABELS, MODELS
 from fisherae.studies.study import Study
 
 __all__ = ["run_demo"]
 
-MODELS = {"Fisher AE": "digits-fisher", "VAE": "digits-vae", "WAE-GAN": "digits-wae-gan"}
+RECIPES = {LABELS[model]: f"digits-{model}" for model in MODELS}
 REPORT, MARKER = "report.html", "demo.txt"
 
 
@@ -34,7 +35,7 @@ def run_demo(out: Path, seed: int = 0, epochs: int | None = None) -> Path:
     Raises:
         InputError: if there is something else in `out`, or a number is out of range.
     """
-    recipes = {name: _recipe(recipe_name, seed, epochs) for name, recipe_name in MODELS.items()}
+    recipes = {name: _recipe(recipe_name, seed, epochs) for name, recipe_name in RECIPES.items()}
     _clear(out)
     torch.set_num_threads(1)  # networks as small as these are slower on several
     for name, chosen in recipes.items():
@@ -55,7 +56,7 @@ def _recipe(name: str, seed: int, epochs: int | None) -> Recipe:
 def _clear(out: Path) -> None:
     """Makes an empty directory of `out`, which may hold an earlier demo but nothing else."""
     marker = out / MARKER
-    ours = {MARKER, REPORT, *MODELS.values()}
+    ours = {MARKER, REPORT, *RECIPES.values()}
     held = sorted(entry.name for entry in out.iterdir()) if out.is_dir() else []
     if out.is_file() or (held and (MARKER not in held or set(held) - ours)):
         what = next((name for name in held if name not in ours), "what no demo made")

@@ -10,16 +10,17 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from fisherae.autoencoder import decoded
 from fisherae.data.corruptions import CORRUPTIONS, corruption_levels
 from fisherae.evaluation import figures
 from fisherae.evaluation.generation import GenerationScore
 from fisherae.evaluation.report import Cell, robustness_table
-from fisherae.evaluation.robustness import HIGHER_IS_BETTER
+from fisherae.evaluation.robustness import HIGHER_IS_BETTER, Measure
 from fisherae.studies.claims import SYMBOLS
 from fisherae.studies.config import ITEMS, Item
 from fisherae.studies.study import Study
 
-__all__ = ["PRIORS", "Drawn", "Table", "draw", "generation", "point_rows"]
+__all__ = ["PRIORS", "Drawn", "Table", "curves", "draw", "generation", "point_rows"]
 
 SHOWN = 32  # images in a panel of reconstructions
 SAMPLES = 64
@@ -80,18 +81,19 @@ def draw(name: str, study: Study) -> Drawn:
 
 
 def _curves(item: Item, study: Study) -> Drawn:
-    results = study.points(item.corruption)
-    label = CORRUPTIONS[item.corruption].label
-    better = "higher" if item.measure in HIGHER_IS_BETTER else "lower"
+    return curves(study, item.corruption, item.measure, item.title)
+
+
+def curves(study: Study, corruption: str, measure: Measure, title: str) -> Drawn:
+    """One measure against the level of a corruption."""
+    results = study.points(corruption)
+    label = CORRUPTIONS[corruption].label
+    better = "higher" if measure in HIGHER_IS_BETTER else "lower"
     seeds = max(len(runs) for runs in results.values())
-    caption = f"{item.title}{'. Mean over seeds' if seeds > 1 else ''}; {better} is better."
-    table = Table(*robustness_table(results, item.measure), f"By {label}; {better} is better.")
-    return Drawn(
-        figures.error_curves(results, item.measure, label),
-        caption,
-        point_rows(study, item.corruption),
-        [table],
-    )
+    caption = f"{title}{'. Mean over seeds' if seeds > 1 else ''}; {better} is better."
+    table = Table(*robustness_table(results, measure), f"By {label}; {better} is better.")
+    figure = figures.error_curves(results, measure, label)
+    return Drawn(figure, caption, point_rows(study, corruption), [table])
 
 
 def point_rows(study: Study, corruption: str) -> list[dict[str, Any]]:
@@ -241,11 +243,11 @@ def _priors(item: Item, study: Study) -> Drawn:
         for model, runs in study.models.items()
         for prior, draw in runs[0].priors().items()
     }
-    decoded = {key: one.decode(z) for key, (one, z) in latents.items()}
+    images = {key: decoded(one.model, z) for key, (one, z) in latents.items()}
     # White where a model has no such prior.
-    nothing = torch.full_like(next(iter(decoded.values())), study.first.value_range[1])
+    nothing = torch.full_like(next(iter(images.values())), study.first.value_range[1])
     pictures = {
-        title: {model: decoded.get((model, prior), nothing) for model in study.models}
+        title: {model: images.get((model, prior), nothing) for model in study.models}
         for prior, title in PRIORS.items()
     }
     rows = [

@@ -18,22 +18,18 @@ import torch
 from torch import Generator, Tensor
 
 from fisherae import __version__
-from fisherae.autoencoder import evaluating
+from fisherae.autoencoder import decoded
 from fisherae.data.config import DataConfig
 from fisherae.data.corruptions import Corruption, corruption_levels
-from fisherae.data.images import ImageDataset, to_float
+from fisherae.data.images import ImageDataset, to_float, to_unit
 from fisherae.errors import InputError
 from fisherae.evaluation.clustering import tsne
 from fisherae.evaluation.extractors import Extractor, extractor
-from fisherae.evaluation.generation import GenerationScore, generation_scores
+from fisherae.evaluation.generation import GenerationScore, features_of, generation_scores
 from fisherae.evaluation.probe import LinearProbe
-from fisherae.evaluation.robustness import (
-    RobustnessPoint,
-    latents_under,
-    robustness,
-)
+from fisherae.evaluation.robustness import RobustnessPoint, latents_under, robustness
 from fisherae.files import read_json, write_atomically, write_json
-from fisherae.priors import FactorablePolynomial
+from fisherae.priors import FactorablePolynomial, Prior
 from fisherae.recipes.build import load_data
 from fisherae.recipes.config import Recipe
 from fisherae.recipes.evaluate import PROBE_IMAGES, linear_probe
@@ -89,6 +85,7 @@ class Measures:
         self.protocol = protocol
         self.cache = cache
         self.model, self.recipe = load_run(run)
+        self._fitted_prior = lru_cache(self._fit_prior)
 
     @property
     def value_range(self) -> tuple[float, float]:
@@ -111,7 +108,7 @@ class Measures:
     def points(self, corruption: str) -> list[RobustnessPoint]:
         """Errors, clusters and classes at every standard level of a corruption."""
         levels = self.levels(corruption)
-        maps = list(self.maps().values()) if corruption == "noise" and self.maps() else None
+        maps = list(self.maps().values()) if corruption == "noise" else []
         rows = self._once(
             f"robustness-{corruption}",
             {
@@ -129,7 +126,7 @@ class Measures:
                     self.value_range,
                     self.protocol.seed,
                     probe=self._probe,
-                    maps=maps,
+                    maps=maps or None,
                 )
             ],
         )
@@ -187,15 +184,12 @@ class Measures:
             draws["svgd"] = self._svgd
         return draws
 
-    @torch.no_grad()
-    def decode(self, z: Tensor) -> Tensor:
-        """The images of latents."""
-        with evaluating(self.model):
-            return torch.cat([self.model.decode(part).mean for part in torch.split(z, 512)])
-
     def _exact(self, kind: str, n: int) -> Tensor:
-        model = with_prior(self.model, kind, latents_of(self.run), self.protocol.seed)
-        return sample(model.prior, n, generator=Generator().manual_seed(self.protocol.seed))
+        prior = self._fitted_prior(kind)
+        return sample(prior, n, generator=Generator().manual_seed(self.protocol.seed))
+
+    def _fit_prior(self, kind: str) -> Prior:
+        return with_prior(self.model, kind, latents_of(self.run), self.protocol.seed).prior
 
     def _svgd(self, n: int) -> Tensor:
         """Kept, for it takes minutes. In whole sets, for how far they collapse depends on their
@@ -227,14 +221,17 @@ class Measures:
         return sample(prior, SVGD_PARTICLES, "svgd", generator, progress=True, steps=steps)
 
     def _scores(self, draw: Callable[[int], Tensor]) -> list[dict[str, Any]]:
+        extractor, reference = self.yardstick
+        generated = decoded(self.model, draw(self.protocol.samples))
         with warnings.catch_warnings():
             # Of a bias, which the scores carry with them.
             warnings.simplefilter("ignore", UserWarning)
             scores = generation_scores(
-                _unit(self.decode(draw(self.protocol.samples)), self.value_range),
-                _unit(self.images, self.value_range),
-                self.extractor,
+                to_unit(generated, self.value_range),
+                to_unit(self.images, self.value_range),
+                extractor,
                 self.protocol.seed,
+                reference=reference,
             )
         return [dataclasses.asdict(score) for score in scores]
 
@@ -244,14 +241,14 @@ class Measures:
         own = "random-cnn" if self.test.labels is None else f"{self.test.name}-cnn"
         return self.protocol.extractor or own
 
-    @cached_property
-    def extractor(self) -> Extractor:
-        """Of the features of FID and KID; a classifier is trained, unless it has been."""
-        name = self.extractor_name
-        test = _images(self.recipe.data, "test", None)
-        # Only a classifier looks at the training images, which take long to decode.
-        train = _images(self.recipe.data, "train", None) if name == f"{test.name}-cnn" else test
-        return extractor(name, train, test, self.cache, progress=True)
+    @property
+    def yardstick(self) -> tuple[Extractor, Tensor]:
+        """What FID and KID are measured with: the extractor, and its features of the test images.
+        A classifier is trained, unless it has been."""
+        limit = self.protocol.test_images
+        return _yardstick(
+            self.extractor_name, self.recipe.data, limit, self.value_range, self.cache
+        )
 
     @cached_property
     def _probe(self) -> LinearProbe | None:
@@ -278,10 +275,13 @@ class Measures:
         return self.run / MEASURES / f"{name}-{digest}.{suffix}"
 
     def _asked(self, protocol: dict[str, Any]) -> dict[str, Any]:
+        return {**protocol, "seed": self.protocol.seed, **self._measured}
+
+    @cached_property
+    def _measured(self) -> dict[str, str]:
+        """What every measurement depends on."""
         weights = (self.run / MODEL / "model.safetensors").read_bytes()
         return {
-            **protocol,
-            "seed": self.protocol.seed,
             "model": hashlib.sha256(weights).hexdigest(),
             "test_images": hashlib.sha256(self.test.images.numpy().tobytes()).hexdigest(),
             "fisherae": __version__,
@@ -304,7 +304,16 @@ def _floats(data: DataConfig, limit: int | None, value_range: tuple[float, float
     return to_float(_images(data, "test", limit).images, value_range)
 
 
-def _unit(images: Tensor, value_range: tuple[float, float]) -> Tensor:
-    """Pixels of a value range, in [0, 1] as extractors take them."""
-    low, high = value_range
-    return ((images - low) / (high - low)).clamp(0, 1)
+@lru_cache(maxsize=1)
+def _yardstick(
+    name: str,
+    data: DataConfig,
+    limit: int | None,
+    value_range: tuple[float, float],
+    cache: Path,
+) -> tuple[Extractor, Tensor]:
+    test = _images(data, "test", None)
+    # Only a classifier looks at the training images, which take long to decode.
+    train = _images(data, "train", None) if name == f"{test.name}-cnn" else test
+    chosen = extractor(name, train, test, cache, progress=True)
+    return chosen, features_of(to_unit(_floats(data, limit, value_range), value_range), chosen)

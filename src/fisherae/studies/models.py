@@ -12,7 +12,7 @@ from fisherae.recipes.run import MODEL, train_recipe
 from fisherae.studies.config import Budget, budgeted
 from fisherae.training.run import RunDirectory
 
-__all__ = ["LABELS", "essence", "runs_of", "train_once"]
+__all__ = ["LABELS", "MODELS", "essence", "runs_of", "train_once"]
 
 LABELS = {
     "fisher": "Fisher AE",
@@ -21,6 +21,8 @@ LABELS = {
     "wae-gan": "WAE-GAN",
 }
 """How figures and tables name a family."""
+MODELS = ("fisher", "vae", "wae-gan")
+"""The three that the paper compares."""
 
 BEGUN = {"config.json", "environment.json", "checkpoints"}
 # Fields that change neither what is trained nor how.

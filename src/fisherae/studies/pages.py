@@ -7,11 +7,18 @@ from fisherae.distributions import GaussianLikelihood
 from fisherae.evaluation.report import Cell, Report
 from fisherae.files import read_json
 from fisherae.recipes.evaluate import PROBE_IMAGES
+from fisherae.studies.items import Drawn
 from fisherae.studies.measures import SVGD_PARTICLES, Measures
 from fisherae.studies.study import Study
 from fisherae.training.run import RunDirectory
 
-__all__ = ["add_protocol", "add_runs"]
+__all__ = ["add_protocol", "add_runs", "add_tables"]
+
+
+def add_tables(report: Report, drawn: Drawn) -> None:
+    """The tables that are read beside a figure."""
+    for table in drawn.tables:
+        report.table(table.header, table.rows, table.caption)
 
 
 def add_runs(report: Report, studies: Mapping[Any, Study]) -> None:

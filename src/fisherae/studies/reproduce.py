@@ -17,12 +17,11 @@ from fisherae.studies.claims import CLAIMS, NOT_MEASURABLE, Claim, Verdict
 from fisherae.studies.config import BUDGETS, DATA, ITEMS, Budget, BudgetName, items_of
 from fisherae.studies.items import draw
 from fisherae.studies.measures import Protocol
-from fisherae.studies.models import LABELS, runs_of, train_once
+from fisherae.studies.models import LABELS, MODELS, runs_of, train_once
 from fisherae.studies.study import Study
 
 __all__ = ["reproduce"]
 
-MODELS = ("fisher", "vae", "wae-gan")
 # CelebA's faces may not be passed on: they are kept apart from the numbers.
 FACES = "faces"
 NAMES = {"mnist": "MNIST", "celeba": "CelebA"}
@@ -238,8 +237,7 @@ def _add_item(
         link = f"{stem}.png" if folder == out else None
         caption = f"{preset.capitalize()} preset. {drawn.caption}"
         report.figure(drawn.figure, caption, link=link, saved=saved)
-        for table in drawn.tables:
-            report.table(table.header, table.rows, table.caption)
+        pages.add_tables(report, drawn)
 
 
 def _shown(name: str, study: Study) -> Study:

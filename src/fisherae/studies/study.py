@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from fisherae.autoencoder import decoded
 from fisherae.data.corruptions import Corruption
 from fisherae.errors import InputError
 from fisherae.evaluation.generation import GenerationScore
@@ -94,9 +95,7 @@ class Study:
         """By model the reconstructions of the first `count` test images, clean or under a
         corruption, the same for every model, of the first seed."""
         shown = self.first.images[:count] if corruption is None else self.shown(corruption, count)
-        return {
-            label: runs[0].model.eval().reconstruct(shown) for label, runs in self.models.items()
-        }
+        return {label: runs[0].model.reconstruct(shown) for label, runs in self.models.items()}
 
     def shown(self, corruption: Corruption, count: int) -> Tensor:
         """The first `count` test images under a corruption."""
@@ -105,7 +104,7 @@ class Study:
     def samples(self, count: int, prior: str = "refit") -> dict[str, Tensor]:
         """By model images drawn from a prior, of the first seed."""
         return {
-            label: runs[0].decode(runs[0].priors()[prior](count))
+            label: decoded(runs[0].model, runs[0].priors()[prior](count))
             for label, runs in self.models.items()
         }
 

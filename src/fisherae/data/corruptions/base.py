@@ -1,6 +1,7 @@
 r"""What a corruption is."""
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass, fields
 from typing import ClassVar
 
 import torch
@@ -12,6 +13,7 @@ from fisherae.errors import InputError
 __all__ = ["Corruption", "check_fraction"]
 
 
+@dataclass(frozen=True)
 class Corruption(ABC):
     r"""A map from clean images to corrupted ones, random or not, at one level.
 
@@ -23,15 +25,16 @@ class Corruption(ABC):
     Attributes:
         name: short, for files and tables.
         label: for the axis of a figure.
-        level: the strength; 0 leaves the images as they are.
+        level: the strength, a subclass's first field; 0 leaves the images as they are.
     """
 
     name: ClassVar[str]
     label: ClassVar[str]
 
     @property
-    @abstractmethod
-    def level(self) -> float: ...
+    def level(self) -> float:
+        strength: float = getattr(self, fields(self)[0].name)
+        return strength
 
     def __call__(
         self, x: Shaped[Tensor, "batch *shape"], generator: torch.Generator | None = None

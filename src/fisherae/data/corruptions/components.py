@@ -41,10 +41,6 @@ class GaussianNoise(Corruption):
         if not 0 <= self.variance < math.inf:
             raise InputError(f"noise variance is {self.variance}: give a finite number ≥ 0")
 
-    @property
-    def level(self) -> float:
-        return self.variance
-
     def _corrupt(
         self, x: Tensor, generator: torch.Generator | None, device: torch.device
     ) -> Tensor:
@@ -82,10 +78,6 @@ class Mask(Corruption):
 
     def __post_init__(self) -> None:
         check_fraction("masked fraction", self.fraction)
-
-    @property
-    def level(self) -> float:
-        return self.fraction
 
     def _corrupt(
         self, x: Tensor, generator: torch.Generator | None, device: torch.device
@@ -130,10 +122,6 @@ class SaltAndPepper(Corruption):
         low, high = self.value_range
         if not -math.inf < low < high < math.inf:
             raise InputError(f"value_range is {self.value_range}: give finite numbers, low < high")
-
-    @property
-    def level(self) -> float:
-        return self.fraction
 
     def _corrupt(
         self, x: Tensor, generator: torch.Generator | None, device: torch.device

@@ -45,10 +45,6 @@ class Occlusion(Corruption):
     def __post_init__(self) -> None:
         check_fraction("occluded fraction", self.fraction)
 
-    @property
-    def level(self) -> float:
-        return self.fraction
-
     def _corrupt(
         self, x: Tensor, generator: torch.Generator | None, device: torch.device
     ) -> Tensor:
@@ -100,10 +96,6 @@ class Blur(Corruption):
         if not 0 <= self.sigma < math.inf:
             raise InputError(f"blur sigma is {self.sigma}: give a finite number of pixels ≥ 0")
 
-    @property
-    def level(self) -> float:
-        return self.sigma
-
     def _corrupt(
         self, x: Tensor, generator: torch.Generator | None, device: torch.device
     ) -> Tensor:
@@ -142,10 +134,6 @@ class Contrast(Corruption):
 
     def __post_init__(self) -> None:
         check_fraction("contrast reduction", self.reduction)
-
-    @property
-    def level(self) -> float:
-        return self.reduction
 
     def _corrupt(
         self, x: Tensor, generator: torch.Generator | None, device: torch.device

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from fisherae.data.images import to_unit
 from fisherae.errors import InputError
 from fisherae.evaluation.figures.style import panel_grid, panels
 
@@ -200,10 +201,9 @@ def _raster(
         raise InputError(f"images of {shapes}: all must have one shape, with 1 or 3 channels")
     gap = max(1, width // 14)
     top = gap // 2
-    low, high = value_range
     raster = np.ones((*size, height + gap, width + gap, 3), dtype=np.float32)
     for line, row in zip(raster, rows, strict=False):
-        shown = ((row.detach().cpu().float() - low) / (high - low)).clamp(0, 1)
+        shown = to_unit(row.detach().cpu().float(), value_range)
         line[: len(row), top : top + height, top : top + width] = shown.permute(0, 2, 3, 1).numpy()
     return raster.swapaxes(1, 2).reshape(size[0] * (height + gap), -1, 3)
 

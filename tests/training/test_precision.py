@@ -45,3 +45,24 @@ def test_loss_curves_agree(tmp_path: Path) -> None:
     torch.testing.assert_close(
         torch.tensor(curves["bf16"]), torch.tensor(curves["fp32"]), rtol=0.05, atol=1e-3
     )
+
+
+def test_convolutions_resume_bit_for_bit(tmp_path: Path) -> None:
+    # Their weights are kept in another memory format than they train in.
+    chosen = recipe("digits-fisher")
+    chosen = replace(
+        chosen,
+        data=replace(chosen.data, limit=64),
+        model=replace(chosen.model, network="small"),
+    )
+
+    def weights(run: str, epochs: int, resume: bool = False) -> dict[str, torch.Tensor]:
+        training = replace(chosen.training, epochs=epochs, device="cpu", precision="bf16")
+        own = replace(chosen, training=training)
+        return train_recipe(own, tmp_path / run, resume=resume, progress=False).state_dict()
+
+    whole = weights("whole", epochs=3)
+    weights("parts", epochs=1)
+    resumed = weights("parts", epochs=3, resume=True)
+    assert any(tensor.dim() == 4 for tensor in whole.values())
+    assert all(torch.equal(resumed[name], tensor) for name, tensor in whole.items())

@@ -9,7 +9,7 @@ from typing import Any
 
 from fisherae.errors import InputError
 
-__all__ = ["read_json", "write_atomically", "write_json"]
+__all__ = ["read_json", "replace", "write_atomically", "write_json"]
 
 
 def write_atomically(path: Path | str, content: bytes | str) -> None:
@@ -31,11 +31,22 @@ def write_atomically(path: Path | str, content: bytes | str) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        replace(temporary, path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
+
+
+def replace(source: Path | str, target: Path) -> None:
+    """Renames a file or directory, for good: the new name outlives a power failure, too."""
+    os.replace(source, target)
+    if os.name == "posix":  # elsewhere a directory cannot be opened
+        directory = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
 
 
 def write_json(path: Path | str, content: Any) -> None:

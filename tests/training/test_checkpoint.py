@@ -72,6 +72,17 @@ def test_everything_is_read_back_as_it_was(tmp_path: Path) -> None:
     assert loaded.state == checkpoint.state
 
 
+def test_the_newest_and_the_best_are_kept(tmp_path: Path) -> None:
+    model, optimizer = trained(torch.optim.Adam)
+    errors = {1: None, 2: 0.4, 3: 0.2, 4: 0.3, 5: None, 6: 0.5}
+    for number, error in errors.items():
+        state = TrainingState(number, 8 * number, 0.1, 5, error)
+        Checkpoint.take(model, optimizer, state, {}, {}).save(tmp_path, keep=2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        f"step-{number:08}" for number in (3, 5, 6)
+    ]
+
+
 def test_a_checkpoint_is_a_copy() -> None:
     model, optimizer = trained(torch.optim.Adam)
     checkpoint = take(model, optimizer)

@@ -9,6 +9,8 @@ import torch
 from torch import nn
 
 from fisherae.errors import InputError
+from fisherae.training import loop
+from fisherae.training.checkpoint import Checkpoint
 from fisherae.training.config import TrainingConfig
 from fisherae.training.loop import train
 from fisherae.training.run import RunDirectory
@@ -80,30 +82,52 @@ def test_resume_at_an_epoch_boundary(job: Job, untimed: Any) -> None:
     assert untimed(job.run("parts")) == untimed(job.run("whole"))
 
 
-@pytest.mark.parametrize("step", range(1, 17))
-def test_resume_after_ctrl_c_at_any_step(job: Job, untimed: Any, step: int) -> None:
+@pytest.mark.parametrize(
+    ("number", "step"),
+    [*((signal.SIGINT, step) for step in range(1, 17)), (signal.SIGTERM, 1), (signal.SIGTERM, 7)],
+)
+def test_resume_after_a_signal_at_any_step(
+    job: Job, untimed: Any, number: signal.Signals, step: int
+) -> None:
     whole = job("whole")
-    press = raise_at(job.batches, step, lambda: signal.raise_signal(signal.SIGINT))
+    press = raise_at(job.batches, step, lambda: signal.raise_signal(number))
     with pytest.raises(KeyboardInterrupt, match=rf"after step {step - 1}, .*--resume"):
         job("parts", batches=press)
     resumed = job("parts", resume=True)
     assert_same_weights(whole, resumed)
     assert untimed(job.run("parts")) == untimed(job.run("whole"))
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 @pytest.mark.parametrize("save_every", [1, 3])
 @pytest.mark.parametrize("step", [1, 2, 4, 5, 11, 16])
 def test_resume_after_a_crash(job: Job, untimed: Any, step: int, save_every: int) -> None:
-    def crash() -> None:
-        raise OSError("disk is gone")
-
     config = TrainingConfig(**{**vars(CONFIG), "save_every": save_every})
     whole = job("whole", config=config)
-    with pytest.raises(OSError, match="disk is gone"):
-        job("parts", batches=raise_at(job.batches, step, crash), config=config)
+    with pytest.raises(ZeroDivisionError):
+        job("parts", batches=raise_at(job.batches, step, lambda: 1 / 0), config=config)
     resumed = job("parts", resume=True, config=config)
     assert_same_weights(whole, resumed)
+    assert untimed(job.run("parts")) == untimed(job.run("whole"))
+
+
+def test_resume_of_a_run_without_checkpoints_begins(job: Job, untimed: Any) -> None:
+    whole = job("whole")
+    RunDirectory.create(job.directory / "parts", {})
+    assert_same_weights(whole, job("parts", resume=True))
+    assert untimed(job.run("parts")) == untimed(job.run("whole"))
+
+
+def test_resume_from_what_a_long_epoch_saved(
+    job: Job, untimed: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = job("whole")
+    monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
+    with pytest.raises(ZeroDivisionError):
+        job("parts", batches=raise_at(job.batches, 7, lambda: 1 / 0))
+    assert Checkpoint.latest(job.run("parts").checkpoints).state.step == 6
+    assert_same_weights(whole, job("parts", resume=True))
     assert untimed(job.run("parts")) == untimed(job.run("whole"))
 
 
@@ -146,5 +170,5 @@ def test_a_run_is_not_started_twice(job: Job, regression: Any) -> None:
 def test_other_data_are_refused(job: Job) -> None:
     job("run")
     fewer = type(job.batches)(job.batches.data[:16], 8)
-    with pytest.raises(InputError, match="4 steps per epoch and 1 processes, now it is 2 and 1"):
+    with pytest.raises(InputError, match="4 steps per epoch, now it is 2: resume"):
         job("run", resume=True, batches=fewer)

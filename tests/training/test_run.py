@@ -33,6 +33,22 @@ def test_an_existing_directory_is_refused(run: RunDirectory) -> None:
     assert sorted(run.path.rglob("*")) == before
 
 
+def test_a_run_that_hardly_began_is_begun_again(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "environment.json").touch()
+    (tmp_path / ".lock").touch()
+    assert RunDirectory.create(tmp_path, {"a": 1}).config == {"a": 1}
+
+
+def test_one_process_writes_a_run(tmp_path: Path) -> None:
+    with RunDirectory.locked(tmp_path / "run"):
+        with pytest.raises(InputError, match="is being trained by another process"):
+            RunDirectory.locked(tmp_path / "run").__enter__()
+        RunDirectory.create(tmp_path / "run", {})
+    with RunDirectory.locked(tmp_path / "run"):
+        pass
+
+
 def test_a_refused_configuration_leaves_no_run(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"config\.json"):
         RunDirectory.create(tmp_path / "run", {"rate": float("nan")})

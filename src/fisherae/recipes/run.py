@@ -2,11 +2,13 @@
 
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import safetensors
 import safetensors.torch
 import torch
+from accelerate import Accelerator
 from torch import Tensor
 
 from fisherae.autoencoder import Autoencoder, evaluating, load
@@ -41,40 +43,46 @@ def train_recipe(
         NonFiniteError: if training diverges.
     """
     accelerator = start_accelerator(recipe.training.device)
-    if accelerator.is_main_process and not resume:
-        RunDirectory.require_new(out)
+    if accelerator.is_main_process:
+        (RunDirectory.open if resume else RunDirectory.require_new)(out)
     images = training_images(recipe, progress)
     torch.manual_seed(recipe.training.seed)
     objective = build_objective(recipe, tuple(images.shape[1:])).to(accelerator.device)
+    with RunDirectory.locked(out) if accelerator.is_main_process else nullcontext():
+        run = _begun(out, recipe, resume, accelerator)
+        batches = Batches(
+            images,
+            recipe.training.batch_size,
+            recipe.model.value_range,
+            recipe.training.seed,
+            accelerator.device,
+            accelerator.process_index,
+            accelerator.num_processes,
+        )
+        model = objective.model
+        assert isinstance(model, Autoencoder)
+        train(
+            objective,
+            build_optimizer(objective, recipe),
+            batches,
+            recipe.training,
+            run,
+            resume=resume,
+            progress=progress,
+            validate=_validation(model, recipe, accelerator.device, at_most=len(images)),
+        )
+        if accelerator.is_main_process:
+            _finish(model, images, recipe, run)
+    return model.eval()
+
+
+def _begun(out: Path | str, recipe: Recipe, resume: bool, accelerator: Accelerator) -> RunDirectory:
+    """The run directory, written by the first process, read by all."""
     if accelerator.is_main_process:
         begin = RunDirectory.resume if resume else RunDirectory.create
         begin(out, to_dict(recipe))
     accelerator.wait_for_everyone()
-    run = RunDirectory.open(out)
-    batches = Batches(
-        images,
-        recipe.training.batch_size,
-        recipe.model.value_range,
-        recipe.training.seed,
-        accelerator.device,
-        accelerator.process_index,
-        accelerator.num_processes,
-    )
-    model = objective.model
-    assert isinstance(model, Autoencoder)
-    train(
-        objective,
-        build_optimizer(objective, recipe),
-        batches,
-        recipe.training,
-        run,
-        resume=resume,
-        progress=progress,
-        validate=_validation(model, recipe, accelerator.device, at_most=len(images)),
-    )
-    if accelerator.is_main_process:
-        _finish(model, images, recipe, run)
-    return model.eval()
+    return RunDirectory.open(out)
 
 
 def load_run(path: Path | str) -> tuple[Autoencoder, Recipe]:

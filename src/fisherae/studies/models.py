@@ -1,7 +1,6 @@
 """The models of a study: a run for every model, preset and seed, trained once."""
 
 import dataclasses
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,7 +23,6 @@ LABELS = {
 MODELS = ("fisher", "vae", "wae-gan")
 """The three that the paper compares."""
 
-BEGUN = {"config.json", "environment.json", "checkpoints"}
 # Fields that change neither what is trained nor how.
 BOOKKEEPING = ("log_every", "save_every", "keep", "device")
 
@@ -67,10 +65,7 @@ def train_once(path: Path, recipe: Recipe, progress: bool = True) -> Path:
         return path
     if progress:
         print(f"training {recipe.name}, seed {recipe.training.seed}: {path}", flush=True)
-    resume = started and any((path / "checkpoints").glob("step-*"))
-    if not resume and path.is_dir() and {entry.name for entry in path.iterdir()} <= BEGUN:
-        shutil.rmtree(path)  # cut off before it had anything to keep
-    train_recipe(recipe, path, resume=resume, progress=progress)
+    train_recipe(recipe, path, resume=started, progress=progress)
     return path
 
 

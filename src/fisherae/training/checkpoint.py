@@ -2,35 +2,40 @@
 
 import dataclasses
 import hashlib
-import os
+import math
 import shutil
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from fisherae.errors import InputError, NonFiniteError
-from fisherae.files import read_json, write_atomically, write_json
+from fisherae.files import read_json, replace, write_atomically, write_json
 
 __all__ = ["Checkpoint", "TrainingState"]
 
 TENSOR_FILES = ("objective", "optimizer", "random", "window")
 MANIFEST = "checkpoint.json"
+# Names that no checkpoint has.
+SAVING, DISCARDED = ".saving", ".discarded"
 
 
 @dataclass
 class TrainingState:
-    """Where a training is: steps and images done, seconds spent, steps in an epoch."""
+    """Where a training is: steps and images done, seconds spent, steps in an epoch; at the end of
+    an epoch also the error on the validation images, if there are any."""
 
     step: int
     images: int
     seconds: float
     steps_per_epoch: int
+    validation_error: float | None = None
 
     @property
     def name(self) -> str:
@@ -112,23 +117,30 @@ class Checkpoint:
         )
 
     def save(self, directory: Path, keep: int) -> Path:
-        """Write the checkpoint whole or not at all, then delete all but the newest `keep`."""
-        path = directory / self.state.name
-        temporary = directory / ".saving"
+        """Write the checkpoint whole or not at all, then delete all but the newest `keep` and the
+        one with the smallest validation error."""
+        path, temporary = directory / self.state.name, directory / SAVING
         shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
+        try:
+            self._write(temporary)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)  # makes room where the disk is full
+            raise
+        if path.exists():
+            _discard(path)
+        replace(temporary, path)
+        for old in _superfluous(directory, keep):
+            _discard(old)
+        return path
+
+    def _write(self, directory: Path) -> None:
+        directory.mkdir(parents=True)
         for name in TENSOR_FILES:
             tensors = safetensors.torch.save(getattr(self, name))
-            write_atomically(temporary / f"{name}.safetensors", tensors)
+            write_atomically(directory / f"{name}.safetensors", tensors)
         state = {**dataclasses.asdict(self.state), "optimizer": self.groups}
-        write_json(temporary / "state.json", state)
-        write_json(temporary / MANIFEST, {"sha256": _digests(temporary)})
-        if path.exists():
-            shutil.rmtree(path)
-        os.replace(temporary, path)
-        for old in _saved(directory)[:-keep]:
-            shutil.rmtree(old)
-        return path
+        write_json(directory / "state.json", state)
+        write_json(directory / MANIFEST, {"sha256": _digests(directory)})
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -139,13 +151,16 @@ class Checkpoint:
         """
         if read_json(path / MANIFEST) != {"sha256": _digests(path)}:
             raise InputError(f"{path} is damaged: its files do not match their SHA-256")
-        tensors = {
-            name: safetensors.torch.load((path / f"{name}.safetensors").read_bytes())
-            for name in TENSOR_FILES
-        }
-        state = read_json(path / "state.json")
-        groups = state.pop("optimizer")
-        return cls(**tensors, state=TrainingState(**state), groups=groups)
+        try:
+            tensors = {
+                name: safetensors.torch.load((path / f"{name}.safetensors").read_bytes())
+                for name in TENSOR_FILES
+            }
+            state = dict(read_json(path / "state.json"))
+            groups = state.pop("optimizer")
+            return cls(**tensors, state=TrainingState(**state), groups=groups)
+        except (KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
+            raise InputError(f"{path} is not the checkpoint of a training: {error}") from None
 
     @classmethod
     def latest(cls, directory: Path) -> Self:
@@ -165,18 +180,44 @@ class Checkpoint:
         """Put the weights into an objective, and the optimizer's state into an optimizer.
 
         Raises:
-            InputError: the objective is of another architecture; the message names the first
-                tensor that differs, with both shapes.
+            InputError: the objective or the optimizer is of another architecture; the message
+                names the first tensor that differs, with both shapes.
         """
         _require_same_shapes(self.objective, objective.state_dict())
-        objective.load_state_dict(self.objective)
         if optimizer is not None:
+            _require_same_groups(self.optimizer, self.groups, optimizer)
             optimizer.load_state_dict(_unflatten(self.optimizer, self.groups))
+        objective.load_state_dict(self.objective)
 
 
 def _saved(directory: Path) -> list[Path]:
     """The checkpoints in a directory, oldest first."""
     return sorted(directory.glob("step-*"))
+
+
+def _superfluous(directory: Path, keep: int) -> list[Path]:
+    """All but the newest `keep` checkpoints and the best one."""
+    saved = _saved(directory)
+    errors = {path: _validation_error(path) for path in saved}
+    best = min(errors.values())
+    return [path for path in saved[:-keep] if errors[path] == math.inf or errors[path] > best]
+
+
+def _validation_error(path: Path) -> float:
+    """Of a checkpoint; infinite where it is not known."""
+    try:
+        error = read_json(path / "state.json")["validation_error"]
+    except (InputError, KeyError, TypeError):
+        return math.inf
+    return error if isinstance(error, float) else math.inf
+
+
+def _discard(path: Path) -> None:
+    """Deletes a checkpoint; cut off in between, it leaves nothing that looks like one."""
+    rubbish = path.with_name(DISCARDED)
+    shutil.rmtree(rubbish, ignore_errors=True)
+    replace(path, rubbish)
+    shutil.rmtree(rubbish)
 
 
 def _copy(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -222,6 +263,22 @@ def _require_same_shapes(saved: dict[str, Tensor], current: dict[str, Tensor]) -
                 f"the checkpoint is of another architecture: {name} has shape {there} "
                 f"in the checkpoint, {here} in the model"
             )
+
+
+def _require_same_groups(
+    tensors: dict[str, Tensor], groups: dict[str, Any], optimizer: Optimizer
+) -> None:
+    saved = [len(group["params"]) for group in groups["param_groups"]]
+    current = [len(group["params"]) for group in optimizer.param_groups]
+    if saved != current:
+        raise InputError(
+            f"the checkpoint is of another optimizer: groups of {saved} parameters in the "
+            f"checkpoint, of {current} here"
+        )
+    parameters = [one for group in optimizer.param_groups for one in group["params"]]
+    moments = {name: tensor for name, tensor in tensors.items() if tensor.dim()}
+    own = {name: parameters[int(name.split(".", 1)[0])] for name in moments}
+    _require_same_shapes(moments, own)
 
 
 def _shape(tensor: Tensor | None) -> str:

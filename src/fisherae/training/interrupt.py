@@ -1,4 +1,4 @@
-"""Ctrl-C between two steps instead of within one."""
+"""Ctrl-C and SIGTERM between two steps instead of within one."""
 
 import signal
 from collections.abc import Callable, Iterator
@@ -8,17 +8,21 @@ from types import FrameType
 
 __all__ = ["interruptions"]
 
+# What a user presses, and what a cluster's scheduler sends before it kills.
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
 
 @contextmanager
 def interruptions() -> Iterator[Callable[[], bool]]:
-    """Inside, the first Ctrl-C only makes the yielded function true; a second one acts at once.
+    """Inside, the first Ctrl-C or SIGTERM only makes the yielded function true; a second one acts
+    at once.
 
-    Where Ctrl-C is ignored, as by `nohup` or in the background of a script, it stays so. Outside of
-    the main thread, where Python delivers no signals, the function stays false.
+    Where one is ignored, as Ctrl-C by `nohup` or in the background of a script, it stays so.
+    Outside of the main thread, where Python delivers no signals, the function stays false.
 
     Example:
         >>> with interruptions() as interrupted:
-        ...     signal.raise_signal(signal.SIGINT)
+        ...     signal.raise_signal(signal.SIGTERM)
         ...     interrupted()
         True
     """
@@ -26,14 +30,20 @@ def interruptions() -> Iterator[Callable[[], bool]]:
 
     def remember(number: int, frame: FrameType | None) -> None:
         received.append(number)
-        signal.signal(signal.SIGINT, previous)
+        restore()
 
-    previous = signal.getsignal(signal.SIGINT) or signal.SIG_DFL
-    if current_thread() is not main_thread() or previous is signal.SIG_IGN:
+    def restore() -> None:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+    if current_thread() is not main_thread():
         yield lambda: False
         return
-    signal.signal(signal.SIGINT, remember)
+    handlers = {number: signal.getsignal(number) or signal.SIG_DFL for number in SIGNALS}
+    previous = {n: handler for n, handler in handlers.items() if handler is not signal.SIG_IGN}
+    for number in previous:
+        signal.signal(number, remember)
     try:
         yield lambda: bool(received)
     finally:
-        signal.signal(signal.SIGINT, previous)
+        restore()

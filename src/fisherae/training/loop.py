@@ -2,10 +2,13 @@
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager
+from pathlib import Path
 from typing import NoReturn, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -20,6 +23,8 @@ from fisherae.training.run import RunDirectory
 from fisherae.training.window import Window
 
 __all__ = ["BatchSource", "train"]
+
+SAVE_SECONDS = 600.0
 
 
 class BatchSource(Protocol):
@@ -54,9 +59,10 @@ def train(
     done so far, `epoch` (from 0), `learning_rate` (`learning_rate/1` of a second parameter
     group, …) and `seconds`, those of earlier parts of the training included.
 
-    A checkpoint is written before the first step, every `config.save_every` epochs, at the end,
-    and on Ctrl-C. A resumed training ends, bit for bit, where the uninterrupted one does (on one
-    CPU thread), also from the middle of an epoch.
+    A checkpoint is written before the first step, every `config.save_every` epochs, every ten
+    minutes, at the end, and on Ctrl-C or SIGTERM. A resumed training ends, bit for bit, where the
+    uninterrupted one does (on one CPU thread, with as many processes), also from the middle of an
+    epoch.
 
     Arguments:
         objective: images to named loss terms; see `fisherae.objectives`.
@@ -64,15 +70,18 @@ def train(
         batches: source of the images.
         config: how to train.
         run: where everything is written.
-        resume: continue from the newest intact checkpoint of `run`.
+        resume: continue from the newest intact checkpoint of `run`, or begin if it has none yet.
         progress: show a bar in a terminal.
-        validate: called after each epoch; a line gets its numbers, as `validation/NAME`.
+        validate: called after each epoch; a line gets its numbers, as `validation/NAME`. Of the
+            checkpoints, the one with the smallest `mse` is kept beside the newest.
 
     Raises:
         NonFiniteError: a loss term, gradient norm or parameter is no longer finite.
         InputError: the device is missing; the run has checkpoints and `resume` is false; or,
-            with `resume`, has none, or another architecture, batch count or process count.
-        KeyboardInterrupt: on Ctrl-C, after a checkpoint; the message says how to continue.
+            with `resume`, none that is intact, or of another architecture or batch count; the
+            disk is full or another process of the training gone.
+        KeyboardInterrupt: on Ctrl-C or SIGTERM, after a checkpoint; the message says how to
+            continue.
 
     Example:
         >>> import tempfile
@@ -89,11 +98,12 @@ def train(
         2
     """
     trainer = _Trainer(objective, optimizer, batches, config, run)
-    if resume:
-        trainer.resume()
-    else:
-        trainer.start()
-    trainer.fit(progress, validate)
+    with trainer.explaining():
+        if resume:
+            trainer.resume()
+        else:
+            trainer.start()
+        trainer.fit(progress, validate)
 
 
 class _Trainer:
@@ -115,7 +125,8 @@ class _Trainer:
         self.forward, self.update = self.accelerator.prepare(objective, optimizer)
         self.state = TrainingState(0, 0, 0.0, batches.steps_per_epoch)
         self.window = Window()
-        self.since = time.perf_counter()
+        self.since = self.saved_at = time.perf_counter()
+        self.saved: Path | None = None
 
     def start(self) -> None:
         if any(self.run.checkpoints.glob("step-*")):
@@ -128,6 +139,10 @@ class _Trainer:
         self.save()
 
     def resume(self) -> None:
+        begun = any(self.run.checkpoints.glob("step-*"))
+        self.accelerator.wait_for_everyone()  # before the first of all processes saves one
+        if not begun:
+            return self.start()
         checkpoint = Checkpoint.latest(self.run.checkpoints)
         self.require_same_work(checkpoint)
         checkpoint.restore(self.objective, self.optimizer)
@@ -135,46 +150,94 @@ class _Trainer:
         self.saved = self.run.checkpoints / self.state.name
         rows = checkpoint.window.get("rows", torch.empty(0)).to(self.accelerator.device)
         self.window.rows = list(rows)
-        set_random_state(checkpoint.random, self.accelerator)
+        self.restore_random_state(checkpoint)
         if self.accelerator.is_main_process:
             self.run.truncate_metrics(self.state.step)
 
     def require_same_work(self, checkpoint: Checkpoint) -> None:
-        before = (checkpoint.state.steps_per_epoch, len(checkpoint.random["cpu"]))
-        now = (self.batches.steps_per_epoch, self.accelerator.num_processes)
+        before, now = checkpoint.state.steps_per_epoch, self.batches.steps_per_epoch
         if before != now:
             raise InputError(
-                f"{self.run.path} had {before[0]} steps per epoch and {before[1]} processes, now "
-                f"it is {now[0]} and {now[1]}: resume with the same images, batch size, processes"
+                f"{self.run.path} had {before} steps per epoch, now it is {now}: resume with the "
+                "same images and batch size"
             )
 
+    def restore_random_state(self, checkpoint: Checkpoint) -> None:
+        before, now = len(checkpoint.random["cpu"]), self.accelerator.num_processes
+        if before == now:
+            return set_random_state(checkpoint.random, self.accelerator)
+        if self.accelerator.is_main_process:
+            warnings.warn(
+                f"{self.run.path} was trained by {before} processes and goes on with {now}: the "
+                "noise is drawn anew, so that the weights will not be those of an uninterrupted "
+                "training",
+                stacklevel=2,
+            )
+        seeds = (self.config.seed, self.state.step, self.accelerator.process_index)
+        torch.manual_seed(int(np.random.SeedSequence(seeds).generate_state(1)[0]))
+
     def fit(self, progress: bool, validate: Callable[[], dict[str, float]] | None) -> None:
-        # Several processes would stop at different steps and wait for each other for ever.
-        alone = self.accelerator.num_processes == 1
-        listening = interruptions() if alone else nullcontext(lambda: False)
-        with listening as interrupted, self.progress(progress) as bar:
-            try:
-                for epoch in range(self.state.epoch, self.config.epochs):
-                    self.run_epoch(epoch, bar, interrupted)
-                    bar.end_epoch(epoch, self.validate(epoch, validate))
-                    if (epoch + 1) % self.config.save_every == 0 or epoch + 1 == self.config.epochs:
-                        self.save()
-            except NonFiniteError as error:
-                raise NonFiniteError(
-                    f"{error}. The last good checkpoint is kept at {self.saved}; train again with "
-                    "a lower learning rate (--learning-rate) or with gradients clipped (--clip 10)"
-                ) from None
+        with interruptions() as interrupted, self.progress(progress) as bar:
+            for epoch in range(self.state.epoch, self.config.epochs):
+                self.run_epoch(epoch, bar, interrupted)
+                bar.end_epoch(epoch, self.validate(epoch, validate))
+                if (epoch + 1) % self.config.save_every == 0 or epoch + 1 == self.config.epochs:
+                    self.save()
+
+    @contextmanager
+    def explaining(self) -> Iterator[None]:
+        """What went wrong, and what is left, to errors that do not know it."""
+        try:
+            yield
+        except NonFiniteError as error:
+            raise NonFiniteError(
+                f"{error}. The last good checkpoint is kept at {self.saved}; train again with "
+                "a lower learning rate (--learning-rate) or with gradients clipped (--clip 10)"
+            ) from None
+        except OSError as error:
+            raise InputError(
+                f"{self.run.path} cannot be written at step {self.state.step}: "
+                f"{error.strerror or error}. See to the disk, then {self.way_on}"
+            ) from None
+        except RuntimeError as error:
+            if self.accelerator.num_processes == 1 or "gloo" not in str(error).lower():
+                raise
+            raise InputError(
+                f"another process of this training is gone, at step {self.state.step}. Start all "
+                f"processes again: {self.way_on}"
+            ) from error
+
+    @property
+    def way_on(self) -> str:
+        """How a training that was cut off goes on."""
+        if self.saved is None:
+            return "train anew, for nothing was saved yet"
+        return f"continue with --resume from {self.saved}, which is intact"
 
     def run_epoch(self, epoch: int, bar: Progress, interrupted: Callable[[], bool]) -> None:
         self.forward.train()
         for group in self.optimizer.param_groups:
             group["lr"] = group["initial_lr"] * self.config.learning_rate_factor(epoch)
         for images in self.batches.epoch(epoch, start=self.state.step_in_epoch):
-            if interrupted():
-                self.stop()
+            self.attend(interrupted)
             bar.step(self.step(images))
             if self.state.step_in_epoch == 0 or self.state.step % self.config.log_every == 0:
                 bar.show(self.log(epoch))
+
+    def attend(self, interrupted: Callable[[], bool]) -> None:
+        """Between two steps: stop, or save, where it is asked for or time."""
+        stop = interrupted()
+        save = time.perf_counter() - self.saved_at > SAVE_SECONDS
+        if self.accelerator.num_processes > 1:
+            # Together, or they would wait for each other for ever; and not at every step.
+            if self.state.step % self.config.log_every:
+                return
+            wishes = torch.tensor([stop, save], device=self.accelerator.device).float()
+            stop, save = self.accelerator.reduce(wishes, "sum").bool().tolist()
+        if stop:
+            self.stop()
+        if save:
+            self.save()
 
     def step(self, images: Tensor) -> int:
         images = images.to(self.accelerator.device, non_blocking=True)
@@ -189,6 +252,7 @@ class _Trainer:
         self.window.append(terms, norm)
         count: int = len(images) * self.accelerator.num_processes
         self.state.step += 1
+        self.state.validation_error = None  # of the weights before
         self.state.images += count
         return count
 
@@ -212,6 +276,7 @@ class _Trainer:
             if not math.isfinite(value):
                 raise NonFiniteError(f"{name} is {value} after step {self.state.step}")
         self.write({"epoch": epoch, **values})
+        self.state.validation_error = values.get("validation/mse")
         return values
 
     def write(self, line: dict[str, float]) -> None:
@@ -236,9 +301,10 @@ class _Trainer:
             checkpoint.save(self.run.checkpoints, self.config.keep)
         self.accelerator.wait_for_everyone()
         self.saved = self.run.checkpoints / self.state.name
+        self.saved_at = time.perf_counter()
 
     def stop(self) -> NoReturn:
-        if self.saved.name != self.state.name:
+        if self.saved is None or self.saved.name != self.state.name:
             self.save()
         raise KeyboardInterrupt(
             f"stopped after step {self.state.step}, which {self.saved} keeps: "

@@ -4,6 +4,8 @@ import json
 import os
 import platform
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -11,6 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
+from filelock import FileLock, Timeout
 
 from fisherae import __version__
 from fisherae.errors import InputError
@@ -18,6 +21,7 @@ from fisherae.files import read_json, write_atomically, write_json
 
 __all__ = ["RunDirectory"]
 
+LOCK = ".lock"
 PACKAGES = ("torch", "numpy", "accelerate", "datasets", "pillow", "safetensors", "scikit-learn")
 
 
@@ -46,7 +50,7 @@ class RunDirectory:
 
     @classmethod
     def create(cls, path: str | Path, config: dict[str, Any]) -> Self:
-        """Start a run in a new or empty directory.
+        """Start a run in a new or empty directory, or one where a run has hardly begun.
 
         Raises:
             InputError: there is something at `path` already, or `config` is not plain data.
@@ -54,9 +58,9 @@ class RunDirectory:
         cls.require_new(path)
         path = Path(path)
         config = json.loads(_to_json(config, path / "config.json"))
-        (path / "checkpoints").mkdir(parents=True)
+        (path / "checkpoints").mkdir(parents=True, exist_ok=True)
         write_json(path / "environment.json", _environment())
-        write_json(path / "config.json", config)
+        write_json(path / "config.json", config)  # the last: with it, there is a run
         return cls(path, config)
 
     @classmethod
@@ -84,10 +88,34 @@ class RunDirectory:
             InputError: there is something at `path` already.
         """
         path = Path(path)
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        if not path.exists() or (path.is_dir() and _hardly_begun(path)):
+            return
+        cure = "continue that run with --resume, or " if (path / "config.json").exists() else ""
+        raise InputError(f"{path} already exists: {cure}choose another --out")
+
+    @staticmethod
+    @contextmanager
+    def locked(path: str | Path) -> Iterator[None]:
+        """Inside, no other process can write a run at `path`; the lock ends with its process.
+
+        Raises:
+            InputError: another one does, or there cannot be a directory at `path`.
+        """
+        path = Path(path)
+        lock = FileLock(path / LOCK, timeout=0)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+        except Timeout:
             raise InputError(
-                f"{path} already exists: continue that run with --resume, or choose another --out"
-            )
+                f"{path} is being trained by another process: wait for it, or choose another --out"
+            ) from None
+        except OSError as error:
+            raise InputError(f"{path} cannot be written: {error.strerror or error}") from None
+        try:
+            yield
+        finally:
+            lock.release()
 
     @classmethod
     def open(cls, path: str | Path) -> Self:
@@ -150,6 +178,12 @@ class RunDirectory:
         kept = [line for line in self.metrics() if line["step"] <= step]
         text = "".join(_to_json(line, self.metrics_file) + "\n" for line in kept)
         write_atomically(self.metrics_file, text)
+
+
+def _hardly_begun(path: Path) -> bool:
+    """Whether a directory is empty, or only holds what is written before a run's configuration."""
+    names = {entry.name for entry in path.iterdir() if entry.name[0] != "."}
+    return names <= {"environment.json", "checkpoints"} and not any(path.glob("checkpoints/*"))
 
 
 def _to_json(value: Any, path: Path) -> str:

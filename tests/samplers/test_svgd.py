@@ -7,6 +7,7 @@ from torch import Tensor
 
 from fisherae.priors import ExponentialFamily, FactorablePolynomial, StandardNormal
 from fisherae.samplers import SVGD, AdaGrad, median_bandwidth, svgd
+from fisherae.samplers.kernels import squared_distances
 
 
 def skewed(dim: int) -> FactorablePolynomial:
@@ -76,6 +77,21 @@ def test_any_radial_kernel_and_bandwidth() -> None:
                              for i in range(len(z))])  # fmt: skip
     expected = (k.mT @ prior.score(z) + repulsion) / len(z)
     torch.testing.assert_close(sampler.direction(z), expected.detach())
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 7, 10])
+def test_median_is_that_of_all_pairs(n: int) -> None:
+    z = torch.randn(2, n, 3, dtype=torch.float64)
+    for group, bandwidth in zip(z.numpy(), median_bandwidth(z).flatten(), strict=True):
+        squares = ((group[:, None] - group) ** 2).sum(-1)
+        expected = np.sort(squares, axis=None)[(n * n - 1) // 2] / np.log(n + 1)
+        assert bandwidth.item() == pytest.approx(expected, rel=1e-9, abs=1e-30)
+
+
+def test_distances_far_from_the_origin() -> None:
+    z = 1e4 + torch.randn(1, 50, 8)
+    expected = torch.cdist(z.double(), z.double()).square()
+    torch.testing.assert_close(squared_distances(z, z).double(), expected, rtol=0, atol=1e-4)
 
 
 def test_median_of_many_particles_uses_some() -> None:

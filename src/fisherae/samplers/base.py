@@ -62,6 +62,8 @@ def reflect(
         tensor([[0.7500],
                 [0.5000]])
     """
+    if not support.isfinite().any():
+        return z
     lower, upper = support.unbind(-1)
     width = upper - lower
     between = upper - ((z - lower).remainder(2 * width) - width).abs()

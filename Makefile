@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test lint format results clean
+.PHONY: help setup demo test lint format results bench clean
 
 help:
 	@echo "make demo     set up, train three auto-encoders on digits, write demo/report.html"
@@ -14,6 +14,7 @@ help:
 	@echo "make format   format the code"
 	@echo "make results  train and measure what results/ reports (hours; MNIST is looked for in"
 	@echo "              \$$FISHERAE_DATA/mnist and data/mnist, then on the hub)"
+	@echo "make bench    what it costs, against floors and peers (minutes), to results/"
 	@echo "make clean    remove the virtual environment, the demo and caches"
 
 setup: $(VENV)/.installed
@@ -29,13 +30,13 @@ demo: setup
 	$(BIN)/fisherae demo
 
 lint: setup
-	$(BIN)/ruff format --check src tests results
-	$(BIN)/ruff check src tests results
+	$(BIN)/ruff format --check src tests results benchmarks
+	$(BIN)/ruff check src tests results benchmarks
 	$(BIN)/mypy
 
 format: setup
-	$(BIN)/ruff format src tests results
-	$(BIN)/ruff check --fix src tests results
+	$(BIN)/ruff format src tests results benchmarks
+	$(BIN)/ruff check --fix src tests results benchmarks
 
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadgroup
@@ -43,6 +44,10 @@ test: lint
 results: setup
 	$(BIN)/fisherae reproduce mnist --budget cpu --out results
 	$(BIN)/python results/masking.py runs/reproduce/cpu results/masking
+
+bench: setup
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	$(BIN)/python -m benchmarks --out results/benchmarks
 
 clean:
 	rm -rf $(VENV) demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -67,9 +67,9 @@ def _log_density(prior: FactorablePrior, grid: Tensor) -> Float[Tensor, "dim poi
 
 def _search_grid(prior: FactorablePrior, points: int) -> Float[Tensor, "dim points"]:
     """A grid of the support with its points where the density is."""
-    grid = _first_grid(prior.support.double(), points)
-    for _ in range(_ROUNDS):
-        grid = _refine(grid, _log_density(prior, grid))
+    grid = _first_grid(prior.support.double(), points // 4)
+    for size in [points // 4] * (_ROUNDS - 2) + [points] * 2:  # few points find the mass as well
+        grid = _refine(grid, _log_density(prior, grid), size)
     return grid
 
 
@@ -84,9 +84,9 @@ def _first_grid(support: Float[Tensor, "dim 2"], points: int) -> Float[Tensor, "
 
 
 def _refine(
-    grid: Float[Tensor, "dim points"], log_density: Float[Tensor, "dim points"]
-) -> Float[Tensor, "dim points"]:
-    """As many points, in the cells at a mode or within 40 nats of the highest point.
+    grid: Float[Tensor, "dim points"], log_density: Float[Tensor, "dim points"], size: int
+) -> Float[Tensor, "dim size"]:
+    """So many points, in the cells at a mode or within 40 nats of the highest point.
 
     One third is shared out evenly by cell (which zooms in), one by width, and one by √|p′| (the
     error of a linear piece of F is |p′| width² / 8). A mode is kept however low it looks: it may
@@ -100,8 +100,8 @@ def _refine(
     width = kept * grid.diff()
     bend = (grid.diff() * _density(log_density).diff().abs()).sqrt()  # width · √|p′|
     share = _normalized(kept) + _normalized(width) + _normalized(bend)
-    even = torch.linspace(0, 1, grid.shape[-1], dtype=grid.dtype, device=grid.device)
-    return _invert(even.expand_as(grid).contiguous(), _cumulative(share), grid)
+    even = torch.linspace(0, 1, size, dtype=grid.dtype, device=grid.device)
+    return _invert(even.expand(len(grid), -1).contiguous(), _cumulative(share), grid)
 
 
 def _cell_mass(grid: Tensor, log_density: Tensor) -> Float[Tensor, "dim cells"]:

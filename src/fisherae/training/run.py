@@ -19,7 +19,7 @@ from fisherae import __version__
 from fisherae.errors import InputError
 from fisherae.files import read_json, write_atomically, write_json
 
-__all__ = ["RunDirectory"]
+__all__ = ["RunDirectory", "environment"]
 
 LOCK = ".lock"
 PACKAGES = ("torch", "numpy", "accelerate", "datasets", "pillow", "safetensors", "scikit-learn")
@@ -59,7 +59,7 @@ class RunDirectory:
         path = Path(path)
         config = json.loads(_to_json(config, path / "config.json"))
         (path / "checkpoints").mkdir(parents=True, exist_ok=True)
-        write_json(path / "environment.json", _environment())
+        write_json(path / "environment.json", environment())
         write_json(path / "config.json", config)  # the last: with it, there is a run
         return cls(path, config)
 
@@ -74,9 +74,9 @@ class RunDirectory:
         """
         path = cls.open(path).path
         config = json.loads(_to_json(config, path / "config.json"))
-        environment = read_json(path / "environment.json")
-        environment.setdefault("resumed", []).append(_environment())
-        write_json(path / "environment.json", environment)
+        recorded = read_json(path / "environment.json")
+        recorded.setdefault("resumed", []).append(environment())
+        write_json(path / "environment.json", recorded)
         write_json(path / "config.json", config)
         return cls(path, config)
 
@@ -201,7 +201,8 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{value!r} is a {type(value).__name__}")
 
 
-def _environment() -> dict[str, Any]:
+def environment() -> dict[str, Any]:
+    """With what a run is made: versions, machine, command line, time."""
     return {
         "versions": {
             "fisherae": __version__,

@@ -1,0 +1,1 @@
+"""What the library costs, against floors and peers, each benchmark side by side in one run."""

@@ -1,0 +1,48 @@
+"""How long a user waits before anything happens."""
+
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from statistics import median
+
+from benchmarks.table import Row
+
+__all__ = ["demo", "start"]
+
+
+def start() -> list[Row]:
+    """Help and import, in fresh processes."""
+    seconds = {
+        name: median(processor_seconds(*command) for _ in range(5))
+        for name, command in {
+            "help": ("-m", "fisherae.cli", "--help"),
+            "torch": ("-c", "import torch"),
+            # The first name that is asked for brings everything.
+            "fisherae": ("-c", "import torch, fisherae; fisherae.Autoencoder"),
+        }.items()
+    }
+    beyond = seconds["fisherae"] - seconds["torch"]
+    return [
+        Row("fisherae --help", seconds["help"], None, "s", 0.3),
+        Row("import fisherae, beyond import torch", beyond, None, "s", 0.3),
+    ]
+
+
+def demo() -> list[Row]:
+    """`make demo` after set-up."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "demo"
+        seconds = processor_seconds("-m", "fisherae.cli", "demo", "--out", str(out))
+    return [Row("fisherae demo", seconds, None, "s", 90)]
+
+
+def processor_seconds(*arguments: str) -> float:
+    """User and system time of a Python process on one thread."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, *arguments], env=environment, capture_output=True, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime

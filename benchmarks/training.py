@@ -1,0 +1,235 @@
+"""What a training step costs: objectives, precisions, a peer, waiting for data, memory."""
+
+import dataclasses
+import resource
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.table import Row, race
+from fisherae.data.images import Batches
+from fisherae.recipes.build import build_objective, build_optimizer
+from fisherae.recipes.named import recipe
+from fisherae.training.config import TrainingConfig
+from fisherae.training.loop import train
+from fisherae.training.run import RunDirectory
+
+__all__ = ["data", "memory", "precision", "pythae", "step"]
+
+BATCH = 128
+SHAPES = {"mnist": (1, 28, 28), "celeba": (3, 64, 64)}
+
+
+def stepper(
+    name: str, bf16: bool = False, batch: int = BATCH, **objective: Any
+) -> Callable[[], object]:
+    """A whole training step of a recipe on random images: loss, gradient, its norm, Adam."""
+    chosen = recipe(name)
+    chosen = dataclasses.replace(
+        chosen, objective=dataclasses.replace(chosen.objective, **objective)
+    )
+    shape = SHAPES[chosen.model.network]
+    torch.manual_seed(0)
+    module = build_objective(chosen, shape)
+    if bf16:
+        module.to(memory_format=torch.channels_last)
+    optimizer = build_optimizer(module, chosen)
+    images = torch.rand(batch, *shape)
+
+    def once() -> None:
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            total = module(images).total
+        optimizer.zero_grad()
+        total.backward()
+        nn.utils.clip_grad_norm_(module.parameters(), 1e4)
+        optimizer.step()
+
+    return once
+
+
+def step() -> list[Row]:
+    """The Fisher step against the VAE step, networks of Table 2, fp32, one thread."""
+    seconds = race(
+        {
+            "VAE": stepper("mnist-vae"),
+            "full": stepper("mnist-fisher", score_fraction=1.0),
+            "default": stepper("mnist-fisher"),
+        },
+        rounds=7,
+    )
+    fraction = recipe("mnist-fisher").objective.score_fraction
+    return [
+        Row("full Fisher step / VAE step", seconds["full"], seconds["VAE"], "s", 2.05, "floor 2"),
+        Row(
+            f"Fisher step, score_fraction {fraction:g} / VAE step",
+            seconds["default"],
+            seconds["VAE"],
+            "s",
+            1.3,
+            f"floor {1 + fraction:g}",
+        ),
+    ]
+
+
+def precision() -> list[Row]:
+    """bf16 against fp32."""
+    rows = []
+    for name, batch in (("mnist-fisher", BATCH), ("celeba-fisher", 32)):
+        steps = {kind: stepper(name, bf16=kind == "bf16", batch=batch) for kind in ("bf16", "fp32")}
+        seconds = race(steps, rounds=3)
+        rows.append(Row(f"{name} step, bf16 / fp32", seconds["bf16"], seconds["fp32"], "s", 0.65))
+    return rows
+
+
+def pythae() -> list[Row]:
+    """Our VAE epoch against pythae's: the same networks, data, batches and precision."""
+    images = torch.randint(256, (10 * BATCH, 1, 28, 28), dtype=torch.uint8)
+    rows = []
+    for network in ("mnist", "mlp"):
+        with tempfile.TemporaryDirectory() as folder:
+            epochs = {
+                "ours": lambda n=network, f=folder: _our_epoch(n, images, Path(f)),
+                "pythae": lambda n=network, f=folder: _pythae_epoch(n, images, Path(f)),
+            }
+            seconds = race(epochs, rounds=3)
+        networks = "Table 2" if network == "mnist" else "fully connected"
+        rows.append(
+            Row(
+                f"VAE epoch / pythae's, {networks} networks",
+                seconds["ours"],
+                seconds["pythae"],
+                "s",
+                0.8,
+                f"{len(images):,} images",
+            )
+        )
+    return rows
+
+
+def _vae(network: str) -> nn.Module:
+    chosen = recipe("mnist-vae")
+    chosen = dataclasses.replace(chosen, model=dataclasses.replace(chosen.model, network=network))
+    torch.manual_seed(0)
+    return build_objective(chosen, SHAPES["mnist"])
+
+
+def _our_epoch(network: str, images: Tensor, folder: Path) -> None:
+    objective = _vae(network)
+    run = RunDirectory.create(tempfile.mkdtemp(dir=folder), {})
+    config = TrainingConfig(epochs=1, device="cpu")
+    optimizer = torch.optim.Adam(objective.parameters(), lr=2e-4)
+    train(objective, optimizer, Batches(images, BATCH), config, run, progress=False)
+
+
+def _pythae_epoch(network: str, images: Tensor, folder: Path) -> None:
+    from pythae.data.datasets import BaseDataset
+    from pythae.models import VAE, VAEConfig
+    from pythae.models.base.base_utils import ModelOutput
+    from pythae.models.nn import BaseDecoder, BaseEncoder
+    from pythae.trainers import BaseTrainer, BaseTrainerConfig
+
+    class Encoder(BaseEncoder):
+        def __init__(self, inner: nn.Module):
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, x: Tensor) -> Any:
+            mean, log_variance = self.inner(x).chunk(2, -1)
+            return ModelOutput(embedding=mean, log_covariance=log_variance)
+
+    class Decoder(BaseDecoder):
+        def __init__(self, inner: nn.Module):
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, z: Tensor) -> Any:
+            return ModelOutput(reconstruction=self.inner(z))
+
+    ours = _vae(network).model
+    config = VAEConfig(input_dim=(1, 28, 28), latent_dim=8, reconstruction_loss="bce")
+    model = VAE(config, encoder=Encoder(ours.encoder), decoder=Decoder(ours.decoder))
+    trainer = BaseTrainer(
+        model=model,
+        train_dataset=BaseDataset(images.float() / 255, torch.zeros(len(images))),
+        eval_dataset=None,
+        training_config=BaseTrainerConfig(
+            output_dir=str(folder), num_epochs=1, per_device_train_batch_size=BATCH, no_cuda=True,
+            learning_rate=2e-4,
+        ),
+    )  # fmt: skip
+    trainer.train()
+
+
+def data() -> list[Row]:
+    """The share of an epoch's time that is spent waiting for the next batch."""
+    rows = []
+    for name, count in (("mnist-vae", 60_000), ("celeba-vae", 10_000)):
+        shape = SHAPES[recipe(name).model.network]
+        batches = Batches(torch.zeros(count, *shape, dtype=torch.uint8), BATCH)
+        since = time.process_time()
+        for _ in batches.epoch(0):
+            pass
+        waiting = (time.process_time() - since) / batches.steps_per_epoch
+        working = race({"step": stepper(name, bf16=True)}, rounds=2)["step"]
+        rows.append(Row(f"{name}: wait for a batch / bf16 step", waiting, working, "s", 0.01))
+    return rows
+
+
+class _Thin(nn.Module):
+    """An objective that costs next to nothing, so that ten thousand steps of the loop are seen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(64, 1)
+
+    def forward(self, x: Tensor) -> Any:
+        loss = self.linear(x.flatten(1)).square().mean()
+        return _Terms(loss)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Terms:
+    total: Tensor
+
+    def by_name(self) -> dict[str, Tensor]:
+        return {"loss": self.total}
+
+
+class _Endless:
+    """Batches of one epoch of many steps; `at` is told the number of each."""
+
+    def __init__(self, steps: int, at: Callable[[int], None]):
+        self.steps_per_epoch, self.at = steps, at
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Tensor]:
+        for step in range(start, self.steps_per_epoch):
+            self.at(step)
+            yield torch.rand(16, 1, 8, 8)
+
+
+def memory() -> list[Row]:
+    """Resident memory after 10,000 training steps against that after 1,000."""
+    seen: dict[int, float] = {}
+
+    def look(step: int) -> None:
+        if step in (1_000, 9_999):
+            seen[step] = resident()
+
+    objective = _Thin()
+    optimizer = torch.optim.Adam(objective.parameters())
+    with tempfile.TemporaryDirectory() as folder:
+        run = RunDirectory.create(Path(folder) / "run", {})
+        config = TrainingConfig(epochs=1, device="cpu")
+        train(objective, optimizer, _Endless(10_000, look), config, run, progress=False)
+    return [Row("memory after 10,000 steps / 1,000", seen[9_999], seen[1_000], "MiB", 1.01)]
+
+
+def resident() -> float:
+    """MiB in memory now."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 2**20

@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-import safetensors
 import safetensors.torch
 import torch
 from jaxtyping import Float
@@ -21,7 +20,7 @@ from fisherae.distributions import (
     Posterior,
 )
 from fisherae.errors import InputError
-from fisherae.files import read_json, write_atomically, write_json
+from fisherae.files import read_json, read_tensors, write_atomically, write_json
 from fisherae.networks.layers import full_precision, lookup
 from fisherae.priors import FactorablePolynomial, GaussianMixture, Prior, StandardNormal
 from fisherae.samplers import sample as sample_prior
@@ -43,6 +42,14 @@ PRIORS: dict[str, Callable[..., Prior]] = {
     "gaussian_mixture": GaussianMixture,
     "standard_normal": StandardNormal,
 }
+# What a model is made of, and how each part comes out of its readable configuration.
+PARTS: dict[str, Callable[[dict[str, Any]], nn.Module]] = {
+    "encoder": networks.build,
+    "decoder": networks.build,
+    "prior": lambda spec: _build(spec, "prior", PRIORS),
+    "likelihood": lambda spec: _build(spec, "likelihood", LIKELIHOODS),
+}
+FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 
 class Autoencoder(nn.Module):
@@ -59,8 +66,9 @@ class Autoencoder(nn.Module):
         posterior: "gaussian", or "delta" for a deterministic encoder.
 
     Raises:
-        InputError: for an unknown likelihood or posterior, and in `encode` and `decode` when the
-            networks' sizes do not match the prior's `dim`.
+        InputError: for an unknown likelihood or posterior; in `encode` and `decode` when the
+            networks' sizes do not match the prior's `dim`; in `encode` for a model in half
+            precision, and for a single image where batch normalisation needs two to train.
 
     Example:
         >>> import fisherae as fae
@@ -95,6 +103,7 @@ class Autoencoder(nn.Module):
 
     def encode(self, x: Float[Tensor, "batch *event"]) -> Posterior:
         r"""q_φ(z|x) of each image: a `DiagonalGaussian` (or a `Delta`)."""
+        _check_batch(self, x)
         output = full_precision(self.encoder(x))
         width = self.posterior.outputs_per_dim * self.dim
         if output.shape != (len(x), width):
@@ -141,13 +150,9 @@ class Autoencoder(nn.Module):
 
         Networks of your own are saved by their weights only; hand them to `load` again.
         """
-        parts = {
-            "encoder": self.encoder,
-            "decoder": self.decoder,
-            "prior": self.prior,
-            "likelihood": self.likelihood,
+        config: dict[str, Any] = {
+            name: getattr(getattr(self, name), "spec", None) for name in PARTS
         }
-        config: dict[str, Any] = {name: getattr(part, "spec", None) for name, part in parts.items()}
         config["posterior"] = next(n for n, c in POSTERIORS.items() if c is self.posterior)
         # Copies, because safetensors refuses tensors that share memory (tied weights).
         tensors = {
@@ -159,7 +164,8 @@ class Autoencoder(nn.Module):
 
 
 def load(path: Path | str, **parts: Any) -> Autoencoder:
-    r"""Reads a model that `Autoencoder.save` wrote. No code of the files is executed.
+    r"""Reads a model that `Autoencoder.save` wrote. No code of the files is executed, and no more
+    memory is taken than the weights in them need, whatever sizes they declare.
 
     Arguments:
         path: the directory, or the run directory that holds it as `model/`.
@@ -168,7 +174,7 @@ def load(path: Path | str, **parts: Any) -> Autoencoder:
 
     Raises:
         InputError: if a file is missing or damaged, names something unknown, or the weights are
-            those of another architecture.
+            those of another architecture, or not finite.
 
     Example:
         >>> import tempfile
@@ -186,19 +192,25 @@ def load(path: Path | str, **parts: Any) -> Autoencoder:
     config = read_json(path / CONFIG)
     if not isinstance(config, dict):
         raise InputError(f"{path / CONFIG}: not the configuration of an auto-encoder")
-    builders: dict[str, Callable[[dict[str, Any]], nn.Module]] = {
-        "encoder": networks.build,
-        "decoder": networks.build,
-        "prior": lambda spec: _build(spec, "prior", PRIORS),
-        "likelihood": lambda spec: _build(spec, "likelihood", LIKELIHOODS),
-    }
+    for name in config.keys() - {*PARTS, "posterior"}:
+        raise InputError(f"{path / CONFIG}: unknown part {name!r}; known: {', '.join(PARTS)}")
     try:
-        for name in builders.keys() - parts.keys():
-            parts[name] = builders[name](_spec(config, name))
-        model = Autoencoder(**parts, posterior=config.get("posterior", "gaussian"))
+        with torch.device("meta"):  # shapes without memory, until the weights are known to fit
+            built: dict[str, Any] = {
+                name: PARTS[name](_spec(config, name)) for name in PARTS.keys() - parts.keys()
+            }
+        model = Autoencoder(**built, **parts, posterior=config.get("posterior", "gaussian"))
     except InputError as error:
         raise InputError(f"{path / CONFIG}: {error}") from None
-    _load_weights(model, path / WEIGHTS)
+    except RuntimeError as error:  # torch counts no further than 2⁶³ bytes
+        raise InputError(f"{path / CONFIG}: sizes that no machine can hold: {error}") from None
+    tensors = read_tensors(path / WEIGHTS)
+    _require_same(model, tensors, path / WEIGHTS)
+    _require_finite(model, tensors, path / WEIGHTS)
+    for part in built.values():
+        part.to_empty(device="cpu")
+    model.to(tensors["prior.support"].dtype)  # as saved: float64 stays float64
+    model.load_state_dict(tensors)
     return model.eval()
 
 
@@ -221,6 +233,21 @@ def evaluating(module: nn.Module) -> Iterator[None]:
             part.training = training
 
 
+def _check_batch(model: Autoencoder, x: Tensor) -> None:
+    dtype = model.prior.support.dtype
+    if dtype in (torch.float16, torch.bfloat16):
+        raise InputError(
+            f"the model is in {dtype}, which is too coarse for scores: leave it in float32 and "
+            "compute in bfloat16 by torch.autocast (fisherae train --precision bf16)"
+        )
+    layers = model.encoder.modules() if len(x) == 1 else ()
+    if any(isinstance(layer, nn.BatchNorm1d) and layer.training for layer in layers):
+        raise InputError(
+            "batch normalisation cannot train on a single image: give more images, larger "
+            "batches (of which a score_fraction may leave one), or another normalisation"
+        )
+
+
 def _spec(config: dict[str, Any], name: str) -> dict[str, Any]:
     spec = config.get(name)
     if spec is None:
@@ -239,13 +266,8 @@ def _build(spec: dict[str, Any], what: str, known: dict[str, Callable[..., Any]]
         raise InputError(f"{what} {spec[what]}: {error}") from None
 
 
-def _load_weights(model: nn.Module, path: Path) -> None:
-    try:
-        tensors = safetensors.torch.load_file(path)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except (OSError, safetensors.SafetensorError) as error:
-        raise InputError(f"{path}: not a readable safetensors file ({error})") from None
+def _require_same(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
+    """The names, shapes and kinds of numbers that the model needs."""
     own = model.state_dict()
     for name in sorted(own.keys() | tensors.keys()):
         if name not in tensors or name not in own or own[name].shape != tensors[name].shape:
@@ -255,5 +277,18 @@ def _load_weights(model: nn.Module, path: Path) -> None:
                 f"{path}: weights of another architecture: {name} holds {held}, "
                 f"the model needs {needed}"
             )
-    model.to(tensors["prior.support"].dtype)  # as saved: float64 stays float64
-    model.load_state_dict(tensors)
+        dtype, expected = tensors[name].dtype, own[name].dtype
+        if dtype not in (FLOATS if expected.is_floating_point else (expected,)):
+            raise InputError(f"{path}: {name} holds {dtype}, the model needs {expected}")
+
+
+def _require_finite(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
+    parameters = {name for name, _ in model.named_parameters()}
+    for name, tensor in tensors.items():
+        # A support, which is a buffer, may be infinite.
+        broken = ~tensor.isfinite() if name in parameters else tensor.isnan()
+        if broken.any():
+            raise InputError(
+                f"{path}: {name} is not finite: the file is damaged, or the model has diverged; "
+                "train it again"
+            )

@@ -171,12 +171,24 @@ class Bernoulli:
         self.mean = mean
 
     def log_prob(self, x: Float[Tensor, "batch *event"]) -> Float[Tensor, " batch"]:
-        r"""Minus the binary cross-entropy summed over pixels; grey values in [0, 1] are allowed."""
+        r"""Minus the binary cross-entropy summed over pixels; grey values in [0, 1] are allowed.
+
+        Raises:
+            InputError: for a pixel outside [0, 1]. On a GPU, which such a question would keep
+                waiting, the image has log-probability −∞ instead.
+        """
+        outside = ~((x >= 0) & (x <= 1))
+        if x.device.type == "cpu" and bool(outside.any()):
+            raise InputError(
+                f"a Bernoulli decoder needs pixels in [0, 1], got {x[outside][0].item():g}: scale "
+                "the images, cut them with x.clamp(0, 1), or take a Gaussian decoder"
+            )
         # torch raises for a mean that is nan, and on a GPU ends the process; a model that diverges
         # is to be found where its terms are checked, by the name of the term.
         broken = self.mean.isnan()
         mean = self.mean.masked_fill(broken, 0.5)
-        entropy = F.binary_cross_entropy(mean, x, reduction="none").masked_fill(broken, math.nan)
+        entropy = F.binary_cross_entropy(mean, x, reduction="none")
+        entropy = entropy.masked_fill(outside, math.inf).masked_fill(broken, math.nan)
         return -entropy.flatten(1).sum(1)
 
     def sample(self, generator: Generator | None = None) -> Float[Tensor, "batch *event"]:

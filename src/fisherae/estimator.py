@@ -1,7 +1,7 @@
 r"""The Fisher auto-encoder as a scikit-learn transformer."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Self
 
@@ -17,7 +17,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from fisherae.autoencoder import Autoencoder
 from fisherae.distributions import GaussianLikelihood
-from fisherae.errors import NonFiniteError
+from fisherae.errors import InputError, NonFiniteError
 from fisherae.networks import mlp
 from fisherae.objectives import FisherObjective
 from fisherae.priors import FactorablePolynomial
@@ -25,7 +25,9 @@ from fisherae.training.config import TrainingConfig
 
 __all__ = ["FisherAutoencoder"]
 
-DTYPES = (np.float64, np.float32)
+# Whether all are finite is asked here, so that the first that is not can be named.
+CHECKED: dict[str, Any] = {"dtype": (np.float64, np.float32), "ensure_all_finite": False}
+LARGEST = 1e30  # of the data: the squares of larger numbers do not fit into a float32
 AGGREGATED_SAMPLES = 10_000
 
 Floats = NDArray[np.floating[Any]]
@@ -64,10 +66,10 @@ class FisherAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         n_features_in_, feature_names_in_: of the data seen by `fit`.
 
     Raises:
-        InputError: in `fit`, if an argument is out of range.
+        InputError: a ValueError, if an argument is out of range, or the data are not finite numbers
+            smaller than 10³⁰, have fewer than two rows, or other features than those seen by `fit`.
+            TypeError: if they are sparse, or objects that are no numbers.
         NonFiniteError: in `fit`, if training diverges.
-        ValueError: if the data are not finite numbers, have fewer than two rows, or other
-            features than those seen by `fit`. TypeError: if they are sparse.
 
     References:
         Elkhalil, Hasan, Ding, Farsiu and Tarokh (2021), Fisher Auto-Encoders,
@@ -137,7 +139,7 @@ class FisherAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
     def inverse_transform(self, Z: ArrayLike) -> Floats:
         r"""The decoded means f_θ(z) in the units of X, shape (n, n_features)."""
         check_is_fitted(self)
-        z: Floats = check_array(Z, dtype=DTYPES, input_name="Z")
+        z = _numbers("Z", lambda: check_array(Z, **CHECKED, input_name="Z"))
         with torch.no_grad():
             x = self.model_.decode(torch.from_numpy(z.astype(np.float64))).mean
         return self._in_units(x).astype(z.dtype)
@@ -169,8 +171,7 @@ class FisherAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         return tags
 
     def _validated(self, X: ArrayLike, **options: Any) -> Floats:
-        data: Floats = validate_data(self, X, dtype=DTYPES, **options)
-        return data
+        return _numbers("X", lambda: validate_data(self, X, **CHECKED, **options))
 
     def _objective(self) -> FisherObjective:
         dim, features = _plain(self.latent_dim), (self.n_features_in_,)
@@ -207,6 +208,24 @@ class FisherAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         return data
 
 
+def _numbers(name: str, validate: Callable[[], Floats]) -> Floats:
+    """An array that scikit-learn has taken; what it refuses is an `InputError`, too."""
+    try:
+        data = validate()
+    except ValueError as error:
+        first, *more = str(error).splitlines()
+        without_arrays = [first, *(line for line in more if "[" not in line)]
+        raise InputError("\n".join(without_arrays)) from error
+    unusable = np.argwhere(~(np.abs(data) < LARGEST))
+    if len(unusable):
+        row, column = unusable[0]
+        raise InputError(
+            f"{name}[{row}, {column}] is {data[row, column]}: give finite numbers, no NaN or inf, "
+            f"smaller than {LARGEST:g}"
+        )
+    return data
+
+
 def _step(
     objective: FisherObjective, optimizer: torch.optim.Optimizer, x: Tensor, clip: float | None
 ) -> Tensor:
@@ -240,7 +259,10 @@ def _seeded(random_state: int | RandomState | None) -> Iterator[None]:
 
 
 def _seed(random_state: int | RandomState | None) -> int:
-    return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
+    try:
+        return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
+    except ValueError as error:
+        raise InputError(f"random_state: {error}") from error
 
 
 def _plain(value: Any) -> Any:

@@ -71,7 +71,7 @@ def test_rows_that_point_to_files(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(png(PIXELS[0]))
     kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     rows = pa.array([{"bytes": None, "path": str(tmp_path / "a.png")}], kind)
-    check(hub.table_pictures(pa.table({"image": rows}), "x", "x").decode(), range(1))
+    check(hub.table_pictures(pa.table({"image": rows}), "x", "x", [tmp_path]).decode(), range(1))
     nothing = pa.array([{"bytes": None, "path": None}], kind)
     with pytest.raises(InputError, match="x row 0 holds no image"):
         hub.table_pictures(pa.table({"image": nothing}), "x", "x")

@@ -314,7 +314,7 @@ def test_unusable_eta():
         FactorablePolynomial(3, 4).set_eta(torch.zeros(4, 4))
 
 
-@pytest.mark.parametrize("samples", [0, 1, 4])
+@pytest.mark.parametrize("samples", [1, 4])
 def test_fit_needs_more_samples_than_parameters(samples):
     with pytest.raises(InputError, match=f"{samples} samples cannot determine 4 parameters"):
         FactorablePolynomial(2, 4).fit(torch.randn(samples, 2))

@@ -14,6 +14,7 @@ import torch
 
 import fisherae as fae
 from fisherae.distributions import DiagonalGaussian
+from fisherae.training.checkpoint import Checkpoint
 
 LAUNCH = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 TRAIN = ["train", "digits-fisher", "--limit", "64", "--batch-size", "32", "--device", "cpu"]
@@ -58,6 +59,25 @@ def test_a_killed_process_ends_the_others(tmp_path: Path) -> None:
     done = launch("-m", "fisherae.cli", *TRAIN, "--resume", "--out", "run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert metrics(tmp_path / "run")[-1]["epoch"] == 99
+
+
+def test_processes_stop_together(tmp_path: Path) -> None:
+    words = [*TRAIN, "--epochs", "4000", "--log-every", "3", "--out", "run"]
+    process = subprocess.Popen(
+        [sys.executable, *LAUNCH, "-m", "fisherae.cli", *words],
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    while process.poll() is None and not (tmp_path / "run" / "metrics.jsonl").exists():
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    _, error = process.communicate(timeout=60)
+    assert "continue with --resume" in error
+    state = Checkpoint.latest(tmp_path / "run" / "checkpoints").state
+    assert state.step % 3 == 0
+    assert metrics(tmp_path / "run")[-1]["step"] == state.step
 
 
 def test_gradients_of_two_processes_are_those_of_one(tmp_path: Path) -> None:

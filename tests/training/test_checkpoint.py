@@ -1,3 +1,4 @@
+import hashlib
 import json
 from pathlib import Path
 
@@ -173,3 +174,37 @@ def test_parameters_must_be_finite_but_buffers_may_be_infinite() -> None:
         model.get_parameter("2.bias").fill_(float("inf"))
     with pytest.raises(NonFiniteError, match=r"2\.bias is not finite after step 3"):
         take(model, optimizer)
+
+
+def rewritten(path: Path, **changes: object) -> Path:
+    """A checkpoint whose state someone has changed, and its checksum with it."""
+    state = json.loads((path / "state.json").read_text()) | changes
+    (path / "state.json").write_text(json.dumps(state))
+    manifest = json.loads((path / "checkpoint.json").read_text())
+    digest = hashlib.sha256((path / "state.json").read_bytes()).hexdigest()
+    manifest["sha256"]["state.json"] = digest
+    (path / "checkpoint.json").write_text(json.dumps(manifest))
+    return path
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"step": "x"},
+        {"step": -1},
+        {"images": 1.5},
+        {"steps_per_epoch": 0},
+        {"nonsense": 1},
+        {"optimizer": []},
+        {"optimizer": {}},
+        {"optimizer": {"param_groups": [{}], "numbers": {}}},
+        {"optimizer": {"param_groups": [{"params": [0]}], "numbers": {}}},
+        {"optimizer": {"param_groups": 3, "numbers": {"a": 1}}},
+    ],
+    ids=str,
+)
+def test_a_forged_state_is_refused(tmp_path: Path, changes: dict[str, object]) -> None:
+    model, optimizer = trained(torch.optim.Adam)
+    path = rewritten(take(model, optimizer).save(tmp_path, keep=1), **changes)
+    with pytest.raises(InputError, match=r"state|checkpoint"):
+        Checkpoint.load(path).restore(model, optimizer)

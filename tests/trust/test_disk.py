@@ -10,6 +10,7 @@ import pytest
 import safetensors.torch
 import torch
 
+pytestmark = pytest.mark.xdist_group("disk")
 TRAIN = "-m fisherae.cli train digits-fisher --limit 128 --epochs 3 --device cpu --out"
 # A checkpoint grows after the first step, when Adam has begun to remember.
 LIMITED_FILES = """

@@ -22,9 +22,10 @@ from fisherae.recipes.named import recipe
 from fisherae.recipes.run import train_recipe
 from fisherae.training.run import RunDirectory
 
+pytestmark = pytest.mark.xdist_group("kills")
 # Of the interpreter, whenever a file of a checkpoint is made, renamed or deleted.
 FILE_EVENTS = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "shutil.rmtree"}
-QUICK, MANY = 3, 25
+QUICK, MANY = 2, 25
 
 
 def work(out: Path, die_at: int = 0, counter: Any = None) -> None:

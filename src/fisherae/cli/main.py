@@ -1,5 +1,6 @@
 """Commands, their help page, and what becomes of errors."""
 
+import re
 import shlex
 import sys
 import warnings
@@ -13,6 +14,7 @@ from fisherae import __version__
 from fisherae.cli.options import Compare, Demo, Evaluate, ReportPage, Reproduce, Sample
 from fisherae.cli.training import default_out, parse_training, recipes_page
 from fisherae.errors import InputError, NonFiniteError
+from fisherae.files import require_folder
 from fisherae.recipes import named
 
 __all__ = ["COMMANDS", "main"]
@@ -64,19 +66,45 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
             COMMANDS[words[0]](words[1:])
-    except (InputError, OSError) as error:  # of files: not there, not writable, disk full
-        print(f"fisherae: {error}", file=sys.stderr)
-        return 2
+    except InputError as error:
+        return _complain(error, 2)
+    except OSError as error:
+        return _complain(_of_files(error), 2)
     except NonFiniteError as error:
-        print(f"fisherae: {error}", file=sys.stderr)
-        return 1
+        return _complain(error, 1)
+    except (MemoryError, RuntimeError) as error:
+        return _complain(_of_memory(error), 2)
     except KeyboardInterrupt as interrupt:
-        print(
-            f"fisherae: {str(interrupt) or 'stopped; the same command goes on or starts anew'}",
-            file=sys.stderr,
-        )
-        return 130
+        return _complain(str(interrupt) or "stopped; the same command goes on or starts anew", 130)
     return 0
+
+
+def _complain(message: object, code: int) -> int:
+    print(f"fisherae: {message}", file=sys.stderr)
+    return code
+
+
+def _of_files(error: OSError) -> str:
+    """What is wrong with a file in words: it is not there, not writable, the disk is full."""
+    path = error.filename2 or error.filename  # a file is written under another name, then renamed
+    if path is None or error.strerror is None:
+        return str(error)
+    return f"{path}: {error.strerror}: give another path, or see to its permissions and disk"
+
+
+def _of_memory(error: Exception) -> str:
+    """The same of too little memory, of which torch and numpy speak each in their own way.
+
+    Raises:
+        Exception: the error itself, if it is another one, and thus a mistake of ours.
+    """
+    if not isinstance(error, MemoryError) and not re.search("(allocate|out of) memory", str(error)):
+        raise error
+    size = re.search(r"allocate [\d.]+ \w+", str(error))
+    return (
+        f"not enough memory{f' to {size[0]}' if size else ''}: give smaller numbers, of images, "
+        "samples, pixels, latents, or of images in a batch"
+    )
 
 
 def demo(words: list[str]) -> None:
@@ -105,17 +133,15 @@ def train(words: list[str]) -> None:
 
 def sample(words: list[str]) -> None:
     options = _parse(Sample, words, "sample")
-    import numpy as np
-
     from fisherae.recipes.evaluate import sample_run, save_samples
 
     out = options.out or options.run
+    require_folder(out)
     images, value_range = sample_run(
         options.run, options.n, options.prior, options.method, options.seed, progress=True
     )
     stem = out / "samples"
     save_samples(images, value_range, stem)
-    np.save(stem.with_suffix(".npy"), images.numpy())
     print(f"{len(images)} samples: {stem}.png  {stem}.svg  {stem}.npy")
 
 

@@ -10,7 +10,7 @@ import tyro
 from fisherae.cli.options import Run
 from fisherae.errors import InputError
 from fisherae.recipes import named
-from fisherae.recipes.config import Recipe, from_dict, to_dict
+from fisherae.recipes.config import Recipe, to_dict
 
 __all__ = ["default_out", "parse_training", "recipes_page"]
 
@@ -25,7 +25,9 @@ def parse_training(name: str, words: list[str]) -> tuple[Run, Recipe]:
     recipe = named.recipe(name, first.preset)
     if not first.resume:
         return _parse(name, recipe, words)
-    recorded = _recorded(first.out or default_out(name, first.preset))
+    from fisherae.recipes.run import recipe_of
+
+    recorded = recipe_of(first.out or default_out(name, first.preset))
     asked = recipe.name if first.preset != "default" else name
     if recorded.name and asked not in (recorded.name, recorded.name.split()[0]):
         raise InputError(f"--resume: the run was started as {recorded.name!r}, not {asked!r}")
@@ -36,12 +38,6 @@ def parse_training(name: str, words: list[str]) -> tuple[Run, Recipe]:
 
 def default_out(name: str, preset: str) -> Path:
     return Path("runs") / (name if preset == "default" else f"{name}-{preset}")
-
-
-def _recorded(path: Path) -> Recipe:
-    from fisherae.training.run import RunDirectory
-
-    return from_dict(RunDirectory.open(path).config)
 
 
 def _parse(name: str, recipe: Recipe, words: list[str]) -> tuple[Run, Recipe]:
@@ -70,7 +66,7 @@ def _require_continuation(recorded: Recipe, chosen: Recipe) -> None:
                 )
 
 
-_RUN_OPTIONS = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+_RUN_OPTIONS = argparse.ArgumentParser("fisherae train RECIPE", add_help=False, allow_abbrev=False)
 _RUN_OPTIONS.add_argument("--preset", default="default")
 _RUN_OPTIONS.add_argument("--out", type=Path)
 _RUN_OPTIONS.add_argument("--resume", action="store_true")

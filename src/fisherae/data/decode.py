@@ -1,6 +1,7 @@
 """From encoded pictures to images of one size."""
 
 import io
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from fisherae.data.images import ImageDataset, random_subset
@@ -77,17 +78,21 @@ class Pictures:
         dropped.
 
         Raises:
-            InputError: a picture that is damaged, smaller than the crop, or of 16 bits per channel;
-                different sizes without `size`, or grey beside colour without `channels`.
+            InputError: a picture that is damaged, smaller than the crop, of 16 bits per channel or
+                of 90 million pixels; different sizes without `size`, or grey beside colour without
+                `channels`.
         """
-        first = _pixels(self.pictures[0], size, channels, crop)
-        images = np.empty((len(self), *first.shape), np.uint8)
-        # One thread: two took as long and 1.6 times the processor time (1,600 JPEGs of CelebA).
-        for i, picture in enumerate(tracked(self.pictures, f"Decoding {self.name}", progress)):
-            pixels = _pixels(picture, size, channels, crop)
-            if pixels.shape != first.shape:
-                raise InputError(_mixed(self.pictures[0].where, first, picture.where, pixels))
-            images[i] = pixels
+        with warnings.catch_warnings():
+            # A small file may hold a picture that fills the memory; no picture to learn from does.
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            first = _pixels(self.pictures[0], size, channels, crop)
+            images = np.empty((len(self), *first.shape), np.uint8)
+            # One thread: two took as long and 1.6 times the processor time (1,600 CelebA JPEGs).
+            for i, picture in enumerate(tracked(self.pictures, f"Decoding {self.name}", progress)):
+                pixels = _pixels(picture, size, channels, crop)
+                if pixels.shape != first.shape:
+                    raise InputError(_mixed(self.pictures[0].where, first, picture.where, pixels))
+                images[i] = pixels
         return ImageDataset(self.name, torch.from_numpy(images), self.labels)
 
 
@@ -116,6 +121,11 @@ def _open(picture: Picture) -> Image.Image:
         data = picture.data if isinstance(picture.data, Path) else io.BytesIO(picture.data)
         with Image.open(data, formats=_FORMATS) as image:
             upright = ImageOps.exif_transpose(image)
+    except UnidentifiedImageError as error:
+        kinds = ", ".join(_FORMATS)
+        raise InputError(
+            f"{picture.where} is not an image that can be read: none of {kinds}"
+        ) from error
     # Pillow names no closed set of errors for damaged files.
     except Exception as error:
         raise InputError(f"{picture.where} is not an image that can be read: {error}") from error
@@ -124,8 +134,9 @@ def _open(picture: Picture) -> Image.Image:
             f"{picture.where} has more than 8 bits per channel (mode {upright.mode}): "
             "convert it to 8 bits first"
         )
-    # Pillow warns when the colours of a palette lose their transparency on the way to RGB.
-    return upright.convert("RGBA") if upright.mode == "P" else upright
+    # On the way to RGB Pillow warns of a palette's lost transparency, on that to grey refuses LAB.
+    detour = {"P": "RGBA", "LAB": "RGB"}.get(upright.mode)
+    return upright if detour is None else upright.convert(detour)
 
 
 def _centre(image: Image.Image, side: int) -> Image.Image:

@@ -1,10 +1,11 @@
 """Data sets of Hugging Face: by name from the hub, or as Parquet files in a folder."""
 
+import os
 import re
 import socket
 import threading
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -30,13 +31,14 @@ def hub_dataset(hub_name: str, name: str, split: str) -> Pictures:
             without such a split or an image column.
     """
     import datasets  # takes a second
+    from huggingface_hub.constants import HF_HUB_CACHE
 
     online = _reachable()
     if not online and not _cached(hub_name):
         raise InputError(
             f"{hub_name!r} is not in the cache of Hugging Face data sets "
             f"({datasets.config.HF_DATASETS_CACHE}), and {datasets.config.HF_ENDPOINT} cannot be "
-            "reached: connect to the network, or give a folder that holds the data"
+            "reached: connect to the network, or use data of a folder"
         )
     try:
         with _offline(not online):
@@ -46,16 +48,19 @@ def hub_dataset(hub_name: str, name: str, split: str) -> Pictures:
         raise InputError(f"{hub_name!r} cannot be loaded from the hub: {error}") from error
     part, divide = find_split(list(parts), split, hub_name)
     table = parts[part].with_format("arrow")[:]
-    return _maybe_divide(table_pictures(table, name, f"{hub_name} ({part})"), divide, split)
+    caches = [Path(HF_HUB_CACHE).absolute(), Path(datasets.config.HF_DATASETS_CACHE).absolute()]
+    pictures = table_pictures(table, name, f"{hub_name} ({part})", caches)
+    return _maybe_divide(pictures, divide, split)
 
 
 def parquet_folder(root: Path, name: str, split: str) -> Pictures:
     """Parquet files whose names start with their split, such as `train-00000-of-00002.parquet`.
 
-    A single part is divided 90/10 by the number of the row.
+    A single part is divided 90/10 by the number of the row. The files hold the images themselves:
+    other files that they name are not opened.
 
     Raises:
-        InputError: a damaged file, or no such split, or no image column.
+        InputError: a damaged file, or no such split, or no image column, or a row without an image.
 
     Example:
         >>> import tempfile
@@ -71,12 +76,24 @@ def parquet_folder(root: Path, name: str, split: str) -> Pictures:
         word = re.split(r"[^a-z]", path.stem.lower())[0]
         files.setdefault(word if word in SPLIT_NAMES else "all", []).append(path)
     part, divide = find_split(files, split, str(root))
-    table = pa.concat_tables([_read(path) for path in files[part]], promote_options="default")
+    tables = [_read(path) for path in files[part]]
+    try:
+        table = pa.concat_tables(tables, promote_options="default")
+    except pa.ArrowException as error:
+        raise InputError(f"{root} ({part}): its files do not go together: {error}") from error
     return _maybe_divide(table_pictures(table, name, f"{root} ({part})"), divide, split)
 
 
-def table_pictures(table: pa.Table, name: str, where: str) -> Pictures:
+def table_pictures(
+    table: pa.Table, name: str, where: str, folders: Collection[Path] = ()
+) -> Pictures:
     """The image column of a table (structs of bytes and path), and `label` if it is integer.
+
+    Arguments:
+        table: a row for each image.
+        name: of the data set.
+        where: what an error message calls the table.
+        folders: from which images may be read whose rows have only a path.
 
     Raises:
         InputError: no image column, no rows, or a row without an image.
@@ -90,7 +107,7 @@ def table_pictures(table: pa.Table, name: str, where: str) -> Pictures:
     datas = pc.struct_field(column, "bytes")
     paths = pc.struct_field(column, "path")
     pictures = [
-        _picture(f"{where} row {row}", data, path)
+        _picture(f"{where} row {row}", data, path, folders)
         for row, (data, path) in enumerate(zip(datas, paths, strict=True))
     ]
     if not pictures:
@@ -98,12 +115,19 @@ def table_pictures(table: pa.Table, name: str, where: str) -> Pictures:
     return Pictures(name, pictures, _labels(table))
 
 
-def _picture(where: str, data: pa.Scalar, path: pa.Scalar) -> Picture:
+def _picture(where: str, data: pa.Scalar, path: pa.Scalar, folders: Collection[Path]) -> Picture:
     if data.is_valid:
         return Picture(where, memoryview(data.as_buffer()))
-    if path.is_valid:
-        return Picture(f"{where} ({path})", Path(path.as_py()))
-    raise InputError(f"{where} holds no image")
+    if not path.is_valid:
+        raise InputError(f"{where} holds no image: leave the row out")
+    file = Path(os.path.abspath(path.as_py()))
+    # A table must not make us read whatever file it names.
+    if any(file.is_relative_to(folder) for folder in folders):
+        return Picture(f"{where} ({path})", file)
+    raise InputError(
+        f"{where} holds no image, only the name of a file, {path}, which is not opened: put the "
+        "bytes into the table, or give the folder of the files"
+    )
 
 
 def _labels(table: pa.Table) -> Tensor | None:
@@ -112,15 +136,17 @@ def _labels(table: pa.Table) -> Tensor | None:
     column = table["label"]
     if not pa.types.is_integer(column.type) or column.null_count:
         return None
-    return torch.tensor(column.to_pylist(), dtype=torch.int64)
+    try:
+        return torch.tensor(column.cast(pa.int64()).to_pylist(), dtype=torch.int64)
+    except pa.ArrowInvalid:  # numbers as large as no class's
+        return None
 
 
 def _image_column(schema: pa.Schema, where: str) -> str:
     columns = [
         field.name
         for field in schema
-        if pa.types.is_struct(field.type)
-        and {"bytes", "path"} <= {part.name for part in field.type}
+        if pa.types.is_struct(field.type) and {"bytes", "path"} <= _readable(field.type)
     ]
     if not columns:
         raise InputError(
@@ -128,6 +154,12 @@ def _image_column(schema: pa.Schema, where: str) -> str:
             f"its columns: {', '.join(schema.names)}"
         )
     return "image" if "image" in columns else columns[0]
+
+
+def _readable(struct: pa.StructType) -> set[str]:
+    """The fields of a type that an image's bytes and path can have; of empty ones it is null."""
+    kinds = {pa.binary(), pa.large_binary(), pa.string(), pa.large_string(), pa.null()}
+    return {part.name for part in struct if part.type in kinds}
 
 
 def _read(path: Path) -> pa.Table:

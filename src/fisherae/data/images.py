@@ -1,5 +1,6 @@
 """Images in memory, and the one batch source of all training."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -48,6 +49,7 @@ class ImageDataset:
         _check_images(self.images, self.name)
         if self.labels is None:
             return
+        _check_tensor(self.labels, f"{self.name}: labels")
         if self.labels.dtype != torch.int64 or self.labels.shape != self.images.shape[:1]:
             raise InputError(
                 f"{self.name}: labels are {self.labels.dtype} of shape {tuple(self.labels.shape)} "
@@ -95,7 +97,8 @@ class Batches:
         world_size: number of processes; it divides `batch_size`.
 
     Raises:
-        InputError: an argument outside of what is said above, or fewer images than ranks.
+        InputError: an argument outside of what is said above, a pixel that is not finite, or fewer
+            images than ranks.
 
     Example:
         >>> images = torch.randint(256, (10, 1, 8, 8), dtype=torch.uint8)
@@ -233,15 +236,25 @@ def _fits(images: Tensor, device: torch.device) -> bool:
     return images.nbytes < free / 2
 
 
+def _check_tensor(value: object, name: str) -> None:
+    if not isinstance(value, Tensor):
+        raise InputError(f"{name} are a {type(value).__name__}: give a torch tensor")
+
+
 def _check_images(
     images: Tensor, name: str, dtypes: tuple[torch.dtype, ...] = (torch.uint8,)
 ) -> None:
+    _check_tensor(images, f"{name}: images")
     if images.dtype not in dtypes or images.dim() != 4 or images.numel() == 0:
         wanted = " or ".join(str(dtype).removeprefix("torch.") for dtype in dtypes)
         raise InputError(
             f"{name}: {images.dtype} of shape {tuple(images.shape)}: "
             f"give {wanted} of shape (N, C, H, W), not empty"
         )
+    if images.is_floating_point():
+        low, high = (end.item() for end in images.aminmax())
+        if not -math.inf < low <= high < math.inf:
+            raise InputError(f"{name}: pixels lie in [{low}, {high}]: give finite numbers")
 
 
 def _check_value_range(value_range: tuple[float, float]) -> None:

@@ -97,15 +97,15 @@ def _find(data: str, split: str) -> ImageDataset | Pictures:
         return load_digits(split)
     if data in _HUB_NAMES:
         return _find_named(data, split)
-    folder = Path(data).expanduser()
-    if folder.is_dir():
+    folder = Path(os.path.expanduser(data))  # what is no user's home stays as it is
+    if data and os.path.isdir(folder):
         return _open_folder(folder, folder.resolve().name, split)
-    if re.fullmatch(r"\w[\w.-]*/[\w.-]+", data) and not folder.is_file():
+    if re.fullmatch(r"\w[\w.-]*/[\w.-]+", data) and not os.path.isfile(folder):
         try:
             return hub_dataset(data, data, split)
         except InputError as error:
             raise InputError(f"there is no folder {data}, and of the hub: {error}") from error
-    if folder.is_file():
+    if os.path.isfile(folder):
         raise InputError(f"{data} is a file: give the folder that holds it")
     raise InputError(
         f"there is no data {data!r}: give digits, mnist, celeba, an existing folder, or the name "
@@ -115,7 +115,7 @@ def _find(data: str, split: str) -> ImageDataset | Pictures:
 
 def _find_named(name: str, split: str) -> ImageDataset | Pictures:
     roots = [os.environ["FISHERAE_DATA"]] if os.environ.get("FISHERAE_DATA") else []
-    folders = [Path(root).expanduser() / name for root in (*roots, "data")]
+    folders = [Path(os.path.expanduser(root)) / name for root in (*roots, "data")]
     for folder in folders:
         if folder.is_dir():
             return _open_folder(folder, name, split)
@@ -123,7 +123,10 @@ def _find_named(name: str, split: str) -> ImageDataset | Pictures:
         return hub_dataset(_HUB_NAMES[name], name, split)
     except InputError as error:
         looked = " or ".join(map(str, folders))
-        raise InputError(f"{name} is not in {looked} ($FISHERAE_DATA/{name}); {error}") from error
+        raise InputError(
+            f"{name} is not in {looked} (set FISHERAE_DATA to the folder that holds {name}/); "
+            f"{error}"
+        ) from error
 
 
 def _open_folder(root: Path, name: str, split: str) -> ImageDataset | Pictures:

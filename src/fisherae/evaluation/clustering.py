@@ -55,8 +55,11 @@ def kmeans_nmi(
         >>> kmeans_nmi(latents, torch.tensor([3, 3, 7, 7]))
         1.0
     """
-    kmeans = KMeans(n_clusters=len(set(labels.tolist())), n_init=10, random_state=seed)
-    return nmi(labels.cpu().numpy(), kmeans.fit_predict(finite_array(latents)))
+    array = finite_array(latents)
+    # No more clusters than there are different latents: a collapsed model may have a single one.
+    clusters = min(len(set(labels.tolist())), len(np.unique(array, axis=0)))
+    kmeans = KMeans(clusters, n_init=10, random_state=seed)
+    return nmi(labels.cpu().numpy(), kmeans.fit_predict(array))
 
 
 def tsne(latents: Float[Tensor, "images dim"], seed: int = 0) -> Float[Tensor, "images 2"]:

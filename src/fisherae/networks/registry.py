@@ -3,9 +3,10 @@
 import functools
 import inspect
 from collections.abc import Callable, Mapping
+from math import prod
 from typing import Any, ParamSpec
 
-from torch import nn
+from torch import Tensor, nn
 
 from fisherae.errors import InputError
 from fisherae.networks.layers import lookup
@@ -14,11 +15,13 @@ __all__ = ["Network", "build", "register"]
 
 P = ParamSpec("P")
 
+LARGEST = 2**31 - 1  # what torch can count with, whatever it is multiplied by
+
 _BUILDERS: dict[str, Callable[..., "Network"]] = {}
 
 
 class Network(nn.Sequential):
-    """A `torch.nn.Sequential` with its recipe.
+    """A `torch.nn.Sequential` with its recipe, which says so where it is fed other numbers.
 
     Attributes:
         spec: The builder's name and all its arguments, ready for JSON; `build` makes the
@@ -26,6 +29,16 @@ class Network(nn.Sequential):
     """
 
     spec: dict[str, Any]
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = next(self.parameters(), x)
+        if x.dtype != weight.dtype:
+            raise InputError(
+                f"The network computes in {weight.dtype}, got {x.dtype}: convert the input with "
+                f"x.to({weight.dtype}), bytes in 0..255 divided by 255."
+            )
+        output: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
+        return output
 
 
 def register(name: str) -> Callable[[Callable[P, Network]], Callable[P, Network]]:
@@ -101,12 +114,14 @@ def build(spec: Mapping[str, Any]) -> Network:
 
 
 def _is_size(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= LARGEST
 
 
 def _check_size(where: str, value: object) -> None:
     if not _is_size(value):
-        raise InputError(f"{where} must be a positive integer, got {value!r}.")
+        raise InputError(
+            f"{where} must be a positive integer, got {value!r} (at most {LARGEST} is possible)."
+        )
 
 
 def _check_sizes(where: str, value: object) -> None:
@@ -120,6 +135,8 @@ def _check_shape(where: str, value: object) -> None:
             f"{where} must be (channels, height, width) or (features,), got {value!r}."
         )
     _check_sizes(where, value)
+    if prod(value) > LARGEST:
+        raise InputError(f"{where} must be of at most {LARGEST} numbers, got {value!r}.")
 
 
 _CHECKS: dict[str, Callable[[str, object], None]] = {

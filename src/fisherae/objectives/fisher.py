@@ -90,6 +90,8 @@ class FisherObjective(nn.Module):
         Per image and with `score_fraction` below 1, the two score terms are zero for the images
         left out and weighted up for the others: their mean over the batch is unbiased.
         """
+        if not x.is_floating_point():
+            raise InputError(f"the images are {x.dtype}: give floats, on which a score depends")
         differentiable = torch.is_grad_enabled()
         with torch.enable_grad():
             terms = self._terms(x.detach())

@@ -11,7 +11,9 @@ from torch import Generator, Tensor, nn
 from fisherae.divergences import score
 from fisherae.errors import InputError
 
-__all__ = ["AncestralPrior", "FactorablePrior", "Prior"]
+__all__ = ["AncestralPrior", "FactorablePrior", "Prior", "check_count"]
+
+LARGEST = 2**31 - 1  # what torch can count with, whatever it is multiplied by
 
 Interval = Sequence[float | None]
 """(lower, upper); None: infinite."""
@@ -35,8 +37,7 @@ class Prior(nn.Module):
 
     def __init__(self, dim: int, support: Interval | Sequence[Interval] | None = None):
         super().__init__()
-        if not isinstance(dim, int) or dim < 1:
-            raise InputError(f"prior: dim must be a positive integer, got {dim!r}")
+        check_count("dim", dim, least=1)
         self.dim = dim
         self.register_buffer("support", _as_intervals(support, dim))
 
@@ -76,6 +77,8 @@ class Prior(nn.Module):
     def _samples(self, z: Tensor) -> Tensor:
         """Samples to fit to, in float64."""
         z = self._check(z).double()
+        if not len(z):
+            raise InputError("prior: no samples to fit to: give at least one")
         bad = (~z.isfinite()).nonzero().tolist()
         if bad:
             row, column = bad[0]
@@ -144,20 +147,31 @@ class AncestralPrior(Prior):
         return torch.ones(self.dim, dtype=torch.bool, device=self.support.device)
 
 
+def check_count(name: str, value: object, least: int) -> None:
+    """Raises an `InputError` unless the value is an integer that torch can count with."""
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= LARGEST:
+        kind = "a positive integer" if least == 1 else f"an integer of at least {least}"
+        raise InputError(
+            f"prior: {name} must be {kind}, got {value!r} (at most {LARGEST} is possible)"
+        )
+
+
 def _as_intervals(support: Interval | Sequence[Interval] | None, dim: int) -> Tensor:
     given: Any = (None, None) if support is None else support
-    each = [part for part in given if isinstance(part, Sequence)] or [given] * dim
-    if len(each) != dim or any(len(interval) != 2 for interval in each):
+    each = [part for part in given if isinstance(part, Sequence)] or [given]
+    try:
+        ends = [(_end(lower, -math.inf), _end(upper, math.inf)) for lower, upper in each]
+    except (TypeError, ValueError, OverflowError):  # not pairs, not numbers
+        ends = []
+    if len(ends) not in (1, dim):
         raise InputError(
             f"prior: support must be one interval (lower, upper) or {dim} of them, got {given!r}"
         )
-    ends = [
-        (-math.inf if lower is None else lower, math.inf if upper is None else upper)
-        for lower, upper in each
-    ]
-    intervals = torch.tensor(ends, dtype=torch.get_default_dtype())
-    empty = ~(intervals[:, 0] < intervals[:, 1])
-    if bool(empty.any()):
-        j = int(empty.nonzero()[0])
-        raise InputError(f"prior: the support of dimension {j} is empty: {intervals[j].tolist()}")
-    return intervals
+    for j, (lower, upper) in enumerate(ends):
+        if not lower < upper:
+            raise InputError(f"prior: the support of dimension {j} is empty: {[lower, upper]}")
+    return torch.tensor(ends, dtype=torch.get_default_dtype()).expand(dim, 2).clone()
+
+
+def _end(given: float | None, infinite: float) -> float:
+    return infinite if given is None else float(given)

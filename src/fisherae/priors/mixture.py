@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 
 from fisherae.errors import InputError
-from fisherae.priors.base import AncestralPrior
+from fisherae.priors.base import AncestralPrior, check_count
 
 __all__ = ["GaussianMixture"]
 
@@ -51,8 +51,7 @@ class GaussianMixture(AncestralPrior):
 
     def __init__(self, dim: int, components: int = 10):
         super().__init__(dim)
-        if not isinstance(components, int) or components < 1:
-            raise InputError(f"prior: components must be a positive integer, got {components!r}")
+        check_count("components", components, least=1)
         self.components = components
         self.register_buffer("weights", torch.full((components,), 1 / components))
         self.register_buffer("means", torch.zeros(components, dim))

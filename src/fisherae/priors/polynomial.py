@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from fisherae.errors import InputError
-from fisherae.priors.base import FactorablePrior, Interval
+from fisherae.priors.base import FactorablePrior, Interval, check_count
 from fisherae.priors.score_matching import boundary_weight, solve
 
 __all__ = ["FactorablePolynomial"]
@@ -52,8 +52,7 @@ class FactorablePolynomial(FactorablePrior):
 
     def __init__(self, dim: int, order: int, support: Interval | Sequence[Interval] | None = None):
         super().__init__(dim, support)
-        if not isinstance(order, int) or order < 2:
-            raise InputError(f"prior: order must be an integer of at least 2, got {order!r}")
+        check_count("order", order, least=2)
         self.order = order
         self._keeps_support = support is not None
         weight = torch.zeros(dim, order)

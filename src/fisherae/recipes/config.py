@@ -4,7 +4,8 @@ import dataclasses
 import math
 import typing
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, Literal
+from types import UnionType
+from typing import Annotated, Any, ClassVar, Literal, Union
 
 import tyro
 
@@ -107,11 +108,12 @@ class WaeGanConfig:
     """Adam's learning rate of the adversary."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.adversary_learning_rate < math.inf:
-            raise InputError(
-                "objective.adversary_learning_rate must be positive and finite, got "
-                f"{self.adversary_learning_rate}"
-            )
+        for name, value in (
+            ("weight λ", self.weight),
+            ("adversary_learning_rate", self.adversary_learning_rate),
+        ):
+            if not 0 < value < math.inf:
+                raise InputError(f"objective: {name} must be positive and finite, got {value}")
 
 
 @dataclass(frozen=True)
@@ -168,7 +170,7 @@ def from_dict(config: dict[str, Any]) -> Recipe:
     """A recipe from plain data, as a run's `config.json` holds it.
 
     Raises:
-        InputError: if the family or a field is unknown, or a value out of range.
+        InputError: if the family or a field is unknown, or a value of a wrong type or out of range.
 
     Example:
         >>> recipe = FisherRecipe(model=ModelConfig(dim=3))
@@ -177,7 +179,7 @@ def from_dict(config: dict[str, Any]) -> Recipe:
     """
     fields = dict(config)
     family = fields.pop("family", None)
-    if family not in FAMILIES:
+    if not isinstance(family, str) or family not in FAMILIES:
         raise InputError(f"unknown family {family!r}; known: {', '.join(FAMILIES)}")
     recipe = _build(FAMILIES[family], fields, "")
     assert isinstance(recipe, Recipe)
@@ -198,10 +200,36 @@ def _build(cls: Any, values: Any, where: str) -> Any:
         else _tuples(value)
         for name, value in values.items()
     }
-    try:
-        return cls(**arguments)
-    except TypeError as error:
-        raise InputError(f"configuration: {where[:-1]}: a value of a wrong type: {error}") from None
+    for name, value in arguments.items():
+        if not _is(value, types[name]):
+            raise InputError(
+                f"configuration: {where[:-1] or 'recipe'}: a value of a wrong type: {name} is "
+                f"{value!r}; it must be: {_in_words(types[name])}"
+            )
+    return cls(**arguments)
+
+
+def _is(value: Any, kind: Any) -> bool:
+    """Whether a value is of a field's type; whole numbers are floats too, as far as these count."""
+    origin, parts = typing.get_origin(kind), typing.get_args(kind)
+    if origin is Literal:
+        return value in parts
+    if origin in (Union, UnionType):
+        return any(_is(value, part) for part in parts)
+    if origin is tuple:
+        if not isinstance(value, tuple):
+            return False
+        kinds = parts[:1] * len(value) if ... in parts else parts
+        return len(value) == len(kinds) and all(map(_is, value, kinds))
+    if isinstance(value, bool):
+        return kind is bool
+    if kind is float and isinstance(value, int):
+        return abs(value) < 2**53
+    return isinstance(value, kind)
+
+
+def _in_words(kind: Any) -> str:
+    return kind.__name__ if isinstance(kind, type) else str(kind).replace("typing.", "")
 
 
 def _tuples(value: Any) -> Any:

@@ -1,10 +1,12 @@
 """What a trained run does: robustness to corrupted input, and samples."""
 
 import dataclasses
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
 
@@ -16,7 +18,7 @@ from fisherae.errors import InputError
 from fisherae.evaluation import figures
 from fisherae.evaluation.probe import LinearProbe
 from fisherae.evaluation.robustness import RobustnessPoint, posterior_means, robustness
-from fisherae.files import write_json
+from fisherae.files import require_folder, write_atomically, write_json
 from fisherae.recipes.build import load_data
 from fisherae.recipes.config import Recipe
 from fisherae.recipes.latent_prior import PriorKind, with_prior
@@ -25,6 +27,8 @@ from fisherae.recipes.run import latents_of, load_run
 __all__ = ["evaluate_run", "linear_probe", "sample_run", "save_samples"]
 
 PROBE_IMAGES = 10_000
+SEEDS = range(2**32)
+"""What torch, numpy and scikit-learn all take."""
 
 
 def evaluate_run(
@@ -53,9 +57,12 @@ def evaluate_run(
         InputError: if the run is not finished, or an argument or the data is not usable.
     """
     corruption_levels(corruption, levels)  # before the images, which may take minutes
-    if seed < 0 or (images is not None and images < 1):
-        raise InputError(f"images {images}, seed {seed}: give at least one image, a seed ≥ 0")
+    if seed not in SEEDS or (images is not None and images < 1):
+        raise InputError(
+            f"images {images}, seed {seed}: give at least one image, a seed ≥ 0 and < 2³²"
+        )
     model, recipe = load_run(path)
+    require_folder(path)
     if data is not None:
         recipe = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, data=data))
     value_range = recipe.model.value_range
@@ -118,8 +125,8 @@ def sample_run(
         seed: of the samples.
         progress: show a progress bar.
     """
-    if n < 1 or seed < 0:
-        raise InputError(f"n {n}, seed {seed}: give at least one image, and a seed ≥ 0")
+    if n < 1 or seed not in SEEDS:
+        raise InputError(f"n {n}, seed {seed}: give at least one image, and a seed ≥ 0 and < 2³²")
     model, recipe = load_run(path)
     chosen = with_prior(model, prior, latents_of(path), seed)
     images = chosen.sample(n, method, Generator().manual_seed(seed), progress)
@@ -127,5 +134,8 @@ def sample_run(
 
 
 def save_samples(images: Tensor, value_range: tuple[float, float], stem: Path) -> None:
-    """Writes a picture `STEM.png` (and `.svg`) of the samples."""
+    """Writes a picture `STEM.png` (and `.svg`) of the samples, and their numbers, `STEM.npy`."""
     figures.save_figure(figures.samples({"": images}, value_range), stem)
+    numbers = io.BytesIO()
+    np.save(numbers, images.numpy())
+    write_atomically(f"{stem}.npy", numbers.getvalue())

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
-import safetensors
 import safetensors.torch
 import torch
 from accelerate import Accelerator
@@ -14,19 +13,22 @@ from torch import Tensor
 from fisherae.autoencoder import Autoencoder, evaluating, load
 from fisherae.data.images import Batches, as_float, random_subset, to_float
 from fisherae.errors import InputError
-from fisherae.files import write_atomically
+from fisherae.files import read_tensors, write_atomically
 from fisherae.priors import FactorablePolynomial
 from fisherae.recipes.build import build_objective, build_optimizer, load_data, training_images
 from fisherae.recipes.config import Recipe, from_dict, to_dict
+from fisherae.recipes.normalization import settle_normalization
+from fisherae.recipes.watch import active_latents, warn_of_silent_failure
 from fisherae.training.device import start_accelerator
 from fisherae.training.loop import train
 from fisherae.training.run import RunDirectory
 
-__all__ = ["latents_of", "load_run", "train_recipe"]
+__all__ = ["latents_of", "load_run", "recipe_of", "train_recipe"]
 
 MODEL, LATENTS = "model", "latents.safetensors"
 VALIDATION_IMAGES = 1_000
 AGGREGATED_IMAGES = 10_000
+NORMALIZING_IMAGES = 2_048
 
 
 def train_recipe(
@@ -36,7 +38,8 @@ def train_recipe(
 
     Beside what `fisherae.training` writes there are `model/` (for `fisherae.load`) and
     `latents.safetensors`, samples of the aggregated posterior, for refitting the prior. Improper
-    dimensions of a polynomial prior are confined to the range of these latents.
+    dimensions of a polynomial prior are confined to the range of these latents, and the running
+    statistics of batch normalisation are taken anew (`fisherae.recipes.normalization`).
 
     Raises:
         InputError: if `out` exists and `resume` is off, or the data or a value is not usable.
@@ -91,11 +94,23 @@ def load_run(path: Path | str) -> tuple[Autoencoder, Recipe]:
     Raises:
         InputError: if there is no run, or its training has not finished.
     """
-    run = RunDirectory.open(path)
-    recipe = from_dict(run.config)
-    if not (run.path / MODEL / "config.json").is_file():
+    recipe, model = recipe_of(path), Path(path) / MODEL
+    if not (model / "config.json").is_file():
         raise InputError(f"{path} has no trained model yet: finish its training with --resume")
-    return load(run.path / MODEL), recipe
+    return load(model), recipe
+
+
+def recipe_of(path: Path | str) -> Recipe:
+    """The recipe of a run directory, finished or not.
+
+    Raises:
+        InputError: if there is no run, or its configuration is damaged.
+    """
+    run = RunDirectory.open(path)
+    try:
+        return from_dict(run.config)
+    except InputError as error:
+        raise InputError(f"{run.path / 'config.json'}: {error}") from None
 
 
 def latents_of(path: Path | str) -> Tensor:
@@ -106,17 +121,20 @@ def latents_of(path: Path | str) -> Tensor:
     """
     file = Path(path) / LATENTS
     try:
-        return safetensors.torch.load_file(file)["z"]
-    except FileNotFoundError:
-        raise InputError(f"{file}: no such file; finish training with --resume") from None
-    except (KeyError, safetensors.SafetensorError) as error:
-        raise InputError(f"{file}: not the latents of a run ({error})") from None
+        z = read_tensors(file).get("z")
+    except InputError as error:
+        raise InputError(
+            f"{error}; not the latents of a run: finish its training with --resume"
+        ) from None
+    if z is None or z.dim() != 2 or not z.is_floating_point():
+        raise InputError(f"{file}: not the latents of a run, which are floats z of shape (n, dim)")
+    return z
 
 
 def _validation(
     model: Autoencoder, recipe: Recipe, device: torch.device, at_most: int
 ) -> Callable[[], dict[str, float]] | None:
-    """Mean squared error per pixel on held-out images, clean."""
+    """Mean squared error per pixel on held-out images, clean, and how many latents are in use."""
     try:
         held_out = load_data(recipe, "test", limit=min(VALIDATION_IMAGES, at_most))
     except InputError as error:
@@ -128,27 +146,36 @@ def _validation(
     def validate() -> dict[str, float]:
         with evaluating(model):
             reconstructed = torch.cat([model.reconstruct(part) for part in torch.split(x, 512)])
-        return {"mse": (reconstructed - x).square().mean().item()}
+        mse = (reconstructed - x).square().mean().item()
+        return {"mse": mse, "active_latents": active_latents(model, x).sum().item()}
 
     return validate
 
 
 def _finish(model: Autoencoder, images: Tensor, recipe: Recipe, run: RunDirectory) -> None:
+    some = images[_chosen(images, recipe, NORMALIZING_IMAGES)]
+    settle_normalization(model, some, recipe.training.batch_size, recipe.model.value_range)
     z = _aggregated_posterior(model, images, recipe)
     if isinstance(model.prior, FactorablePolynomial):
         model.prior.confine(z)
     write_atomically(run.path / LATENTS, safetensors.torch.save({"z": z.cpu()}))
     model.save(run.path / MODEL)
+    some = as_float(images[_chosen(images, recipe, VALIDATION_IMAGES)], recipe.model.value_range)
+    warn_of_silent_failure(model, some.to(z.device), z, run)
 
 
 @torch.no_grad()
 def _aggregated_posterior(model: Autoencoder, images: Tensor, recipe: Recipe) -> Tensor:
     """One sample of q(z|x) for each of up to 10,000 training images, shape (n, dim)."""
     device = next(model.parameters()).device
-    chosen = random_subset(len(images), min(len(images), AGGREGATED_IMAGES), recipe.training.seed)
+    chosen = _chosen(images, recipe, AGGREGATED_IMAGES)
     with evaluating(model):
         parts = [
             model.encode(as_float(part, recipe.model.value_range).to(device)).rsample()
             for part in torch.split(images[chosen], 512)
         ]
     return torch.cat(parts)
+
+
+def _chosen(images: Tensor, recipe: Recipe, at_most: int) -> Tensor:
+    return random_subset(len(images), min(len(images), at_most), recipe.training.seed)

@@ -124,6 +124,7 @@ def sample(
     method = _resolve(method, prior)
     build, defaults = _SAMPLERS[method]
     _check(n, method, options, defaults)
+    _check_support(prior)
     chosen = defaults | options
     steps = int(chosen.pop("steps", 1))
     sampler = build(prior, **chosen)
@@ -131,9 +132,11 @@ def sample(
     count = _progress(steps) if progress and steps > 1 else range(steps)
     z, acceptance = _run(sampler, _start(prior, n, generator), count, generator, steps // 2)
     if not bool(z.isfinite().all()):
+        step_size = chosen.get("step_size")
+        cure = f"make step_size smaller than {step_size}, or " if step_size else ""
         raise NonFiniteError(
-            f"sampling with {method!r} diverged, its samples are not finite: make step_size "
-            f"smaller than {chosen.get('step_size')}, or give the prior a finite support"
+            f"sampling with {method!r} diverged, its samples are not finite: {cure}give the prior "
+            "a finite support, or fit it anew"
         )
     if not (return_diagnostics or method.startswith("svgd")):
         return z
@@ -151,7 +154,7 @@ def _resolve(method: str, prior: Prior) -> str:
         needed = " or ".join(kind.__name__ for kind in kinds)
         raise InputError(
             f"sample: {method!r} needs a {needed}, {type(prior).__name__} is none: "
-            'use method="auto", "mala" or "svgd"'
+            "use the method auto, mala or svgd"
         )
     if method == "auto":
         return "exact" if isinstance(prior, EXACT) else "mala"
@@ -172,6 +175,16 @@ def _check(
         if not 0 < value < math.inf or (name == "steps" and value != int(value)):
             kind = "integer" if name == "steps" else "number"
             raise InputError(f"sample: {name} must be a positive {kind}, got {value}")
+
+
+def _check_support(prior: Prior) -> None:
+    lower, upper = prior.support.unbind(-1)
+    dims = (lower == upper).nonzero()[:, 0].tolist()
+    if dims:
+        raise InputError(
+            f"sample: the prior is confined to a single point in dimensions {dims}: confine or fit "
+            "it to more latents, which differ"
+        )
 
 
 def _start(prior: Prior, n: int, generator: Generator | None) -> Tensor:
@@ -233,7 +246,7 @@ def _warn_if_collapsed(diagnostics: Diagnostics, n: int) -> None:
     if n > 1 and ratio is not None and float(ratio.mean()) < _COLLAPSED:
         warnings.warn(
             f"sample: the spread of {diagnostics.method!r} is {float(ratio.mean()):.2f} of the "
-            'prior\'s (it has collapsed, or not yet converged): use method="exact", or '
-            'method="svgd-per-dim" with enough steps',
+            "prior's (it has collapsed, or not yet converged): use the exact method, or "
+            "svgd-per-dim with enough steps",
             stacklevel=3,
         )

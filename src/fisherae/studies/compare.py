@@ -12,7 +12,9 @@ from fisherae.errors import InputError
 from fisherae.evaluation import figures
 from fisherae.evaluation.report import Report, robustness_table
 from fisherae.evaluation.robustness import Measure
-from fisherae.recipes.config import from_dict
+from fisherae.files import require_folder
+from fisherae.recipes.evaluate import SEEDS
+from fisherae.recipes.run import recipe_of
 from fisherae.studies import pages
 from fisherae.studies.items import Drawn, curves, generation
 from fisherae.studies.measures import Protocol
@@ -46,7 +48,7 @@ def grouped(runs: Sequence[Path]) -> dict[str, list[Path]]:
     groups: dict[str, list[Path]] = {}
     names: dict[str, str] = {}
     for run in runs:
-        recipe = from_dict(RunDirectory.open(run).config)
+        recipe = recipe_of(run)
         parts = {**essence(recipe), "training.seed": None}
         kind = str(sorted(parts.items()))
         groups.setdefault(kind, []).append(run)
@@ -72,8 +74,7 @@ def compare_runs(
     Raises:
         InputError: if a run is not finished, or the runs or arguments do not go together.
     """
-    if out.is_file():
-        raise InputError(f"--out {out} is a file: give a directory")
+    require_folder(out)
     study = _study(runs, out, images, samples, extractor, seed)
     report = Report("Comparison of " + ", ".join(study.models)).command(command)
     page = comparison(report, study, out).write(out / "report.html")
@@ -89,6 +90,7 @@ def report_runs(
     Raises:
         InputError: if a run is not finished, or the runs do not go together.
     """
+    require_folder(out.parent)
     study = _study(runs, out.parent, images, 0, None, seed)
     return comparison(Report(", ".join(study.models)).command(command), study).write(out)
 
@@ -103,10 +105,15 @@ def _study(
 ) -> Study:
     if not runs:
         raise InputError("no runs: name at least one run directory")
-    if (images is not None and images < 1) or samples < 0 or seed < 0:
+    if (images is not None and images < 1) or samples < 0 or seed not in SEEDS:
         raise InputError(
-            f"images {images}, samples {samples}, seed {seed}: give at least one image, and the "
-            "others ≥ 0"
+            f"images {images}, samples {samples}, seed {seed}: give at least one image, samples "
+            "≥ 0, and a seed ≥ 0 and < 2³²"
+        )
+    if 0 < samples < 4 or (samples and images is not None and images < 8):
+        raise InputError(
+            f"images {images}, samples {samples}: FID and KID need at least 8 images and at least "
+            "4 samples; samples 0 leaves them out"
         )
     protocol = Protocol(test_images=images, samples=samples, extractor=extractor, seed=seed)
     study = Study(grouped(runs), protocol, cache)

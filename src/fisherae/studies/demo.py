@@ -9,7 +9,7 @@ import torch
 from fisherae.errors import InputError
 from fisherae.evaluation.report import Report
 from fisherae.evaluation.robustness import RobustnessPoint, over_runs
-from fisherae.files import write_atomically
+from fisherae.files import require_folder, write_atomically
 from fisherae.recipes.config import Recipe
 from fisherae.recipes.named import recipe
 from fisherae.recipes.run import train_recipe
@@ -36,6 +36,7 @@ def run_demo(out: Path, seed: int = 0, epochs: int | None = None) -> Path:
         InputError: if there is something else in `out`, or a number is out of range.
     """
     recipes = {name: _recipe(recipe_name, seed, epochs) for name, recipe_name in RECIPES.items()}
+    require_folder(out)
     _clear(out)
     torch.set_num_threads(1)  # networks as small as these are slower on several
     for name, chosen in recipes.items():
@@ -58,7 +59,7 @@ def _clear(out: Path) -> None:
     marker = out / MARKER
     ours = {MARKER, REPORT, *RECIPES.values()}
     held = sorted(entry.name for entry in out.iterdir()) if out.is_dir() else []
-    if out.is_file() or (held and (MARKER not in held or set(held) - ours)):
+    if held and (MARKER not in held or set(held) - ours):
         what = next((name for name in held if name not in ours), "what no demo made")
         raise InputError(f"{out} holds {what}: choose another --out")
     shutil.rmtree(out, ignore_errors=True)

@@ -1,19 +1,14 @@
 """What one run is measured on; each measurement is kept in its directory and made once."""
 
-import contextlib
 import dataclasses
 import hashlib
-import json
 import math
-import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
-from typing import Any
 
-import safetensors.torch
 import torch
 from torch import Generator, Tensor
 
@@ -22,13 +17,11 @@ from fisherae.autoencoder import decoded
 from fisherae.data.config import DataConfig
 from fisherae.data.corruptions import Corruption, corruption_levels
 from fisherae.data.images import ImageDataset, to_float, to_unit
-from fisherae.errors import InputError
 from fisherae.evaluation.clustering import tsne
 from fisherae.evaluation.extractors import Extractor, extractor
 from fisherae.evaluation.generation import GenerationScore, features_of, generation_scores
 from fisherae.evaluation.probe import LinearProbe
 from fisherae.evaluation.robustness import RobustnessPoint, latents_under, robustness
-from fisherae.files import read_json, write_atomically, write_json
 from fisherae.priors import FactorablePolynomial, Prior
 from fisherae.recipes.build import load_data
 from fisherae.recipes.config import Recipe
@@ -36,6 +29,7 @@ from fisherae.recipes.evaluate import PROBE_IMAGES, linear_probe
 from fisherae.recipes.latent_prior import with_prior
 from fisherae.recipes.run import MODEL, latents_of, load_run
 from fisherae.samplers import sample
+from fisherae.studies.kept import Kept
 
 __all__ = ["Measures", "Protocol"]
 
@@ -109,28 +103,25 @@ class Measures:
         """Errors, clusters and classes at every standard level of a corruption."""
         levels = self.levels(corruption)
         maps = list(self.maps().values()) if corruption == "noise" else []
-        rows = self._once(
+        return self._kept.rows(
             f"robustness-{corruption}",
             {
                 "levels": [one.level for one in levels],
                 "map_images": self.protocol.map_images if maps else 0,
                 "probe_images": PROBE_IMAGES,
             },
-            lambda: [
-                dataclasses.asdict(point)
-                for point in robustness(
-                    self.model,
-                    self.images,
-                    levels,
-                    self.test.labels,
-                    self.value_range,
-                    self.protocol.seed,
-                    probe=self._probe,
-                    maps=maps or None,
-                )
-            ],
+            RobustnessPoint,
+            lambda: robustness(
+                self.model,
+                self.images,
+                levels,
+                self.test.labels,
+                self.value_range,
+                self.protocol.seed,
+                probe=self._probe,
+                maps=maps or None,
+            ),
         )
-        return [RobustnessPoint(**row) for row in rows]
 
     def levels(self, corruption: str) -> list[Corruption]:
         """The levels of a corruption, for these pixels."""
@@ -146,32 +137,30 @@ class Measures:
             "levels": [level.level for level in levels],
             "map_images": self.protocol.map_images,
         }
-        file = self._file("maps", protocol, "safetensors")
-        if not file.is_file():
-            self._announce("maps")
-            latents = latents_under(self.model, self.images, levels, self.protocol.seed)
-            maps = {
-                str(level.level): tsne(z[: self.protocol.map_images], self.protocol.seed)
-                for level, z in zip(levels, latents, strict=True)
-            }
-            write_atomically(file, safetensors.torch.save(maps))
-        kept = safetensors.torch.load_file(file)
+        kept = self._kept.tensors("maps", protocol, lambda: self._maps(levels))
         return {level.level: kept[str(level.level)] for level in levels}
+
+    def _maps(self, levels: Sequence[Corruption]) -> dict[str, Tensor]:
+        latents = latents_under(self.model, self.images, levels, self.protocol.seed)
+        return {
+            str(level.level): tsne(z[: self.protocol.map_images], self.protocol.seed)
+            for level, z in zip(levels, latents, strict=True)
+        }
 
     def generation(self) -> dict[str, list[GenerationScore]]:
         """FID and KID of the samples of each prior that the model can have after training."""
         scores = {}
         for label, draw in self.priors().items():
-            rows = self._once(
+            scores[label] = self._kept.rows(
                 f"generation-{label}",
                 {
                     "samples": self.protocol.samples,
                     "extractor": self.extractor_name,
                     "svgd": [self.protocol.svgd_steps, SVGD_PARTICLES] if label == "svgd" else None,
                 },
+                GenerationScore,
                 partial(self._scores, draw),
             )
-            scores[label] = [GenerationScore(**row) for row in rows]
         return scores
 
     def priors(self) -> dict[str, Callable[[int], Tensor]]:
@@ -196,15 +185,14 @@ class Measures:
         number of particles."""
         sets = math.ceil(max(n, self.protocol.samples) / SVGD_PARTICLES)
         protocol = {"steps": self.protocol.svgd_steps, "particles": SVGD_PARTICLES, "sets": sets}
-        file = self._file("svgd", protocol, "safetensors")
-        if not file.is_file():
-            generator = Generator().manual_seed(self.protocol.seed)
-            with warnings.catch_warnings():
-                # Of a collapse or an improper prior: what comes of them is measured here.
-                warnings.simplefilter("ignore", UserWarning)
-                z = torch.cat([self._particles(generator) for _ in range(sets)])
-            write_atomically(file, safetensors.torch.save({"z": z}))
-        return safetensors.torch.load_file(file)["z"][:n]
+        return self._kept.tensors("svgd", protocol, lambda: self._svgd_sets(sets))["z"][:n]
+
+    def _svgd_sets(self, sets: int) -> dict[str, Tensor]:
+        generator = Generator().manual_seed(self.protocol.seed)
+        with warnings.catch_warnings():
+            # Of a collapse or an improper prior: what comes of them is measured here.
+            warnings.simplefilter("ignore", UserWarning)
+            return {"z": torch.cat([self._particles(generator) for _ in range(sets)])}
 
     def svgd_spread(self) -> float | None:
         """Standard deviation of SVGD's samples over that of exact ones, the median dimension's;
@@ -220,20 +208,19 @@ class Measures:
         prior = self.model.prior
         return sample(prior, SVGD_PARTICLES, "svgd", generator, progress=True, steps=steps)
 
-    def _scores(self, draw: Callable[[int], Tensor]) -> list[dict[str, Any]]:
+    def _scores(self, draw: Callable[[int], Tensor]) -> list[GenerationScore]:
         extractor, reference = self.yardstick
         generated = decoded(self.model, draw(self.protocol.samples))
         with warnings.catch_warnings():
             # Of a bias, which the scores carry with them.
             warnings.simplefilter("ignore", UserWarning)
-            scores = generation_scores(
+            return generation_scores(
                 to_unit(generated, self.value_range),
                 to_unit(self.images, self.value_range),
                 extractor,
                 self.protocol.seed,
                 reference=reference,
             )
-        return [dataclasses.asdict(score) for score in scores]
 
     @property
     def extractor_name(self) -> str:
@@ -254,38 +241,19 @@ class Measures:
     def _probe(self) -> LinearProbe | None:
         return None if self.test.labels is None else linear_probe(self.model, self.recipe)
 
-    def _once(self, name: str, protocol: dict[str, Any], compute: Callable[[], Any]) -> Any:
-        """The values of a measurement: read, if this model was measured so before."""
-        file = self._file(name, protocol)
-        # Missing or damaged: measured anew.
-        with contextlib.suppress(InputError, KeyError, TypeError):
-            return read_json(file)["values"]
-        self._announce(name)
-        values = compute()
-        write_json(file, {"protocol": self._asked(protocol), "values": values})
-        return values
-
-    def _announce(self, name: str) -> None:
-        print(f"measuring {name} of {self.run}", file=sys.stderr, flush=True)
-
-    def _file(self, name: str, protocol: dict[str, Any], suffix: str = "json") -> Path:
-        """Where a measurement is kept; one by another protocol, or of another model, elsewhere."""
-        key = json.dumps(self._asked(protocol), sort_keys=True)
-        digest = hashlib.sha256(key.encode()).hexdigest()[:12]
-        return self.run / MEASURES / f"{name}-{digest}.{suffix}"
-
-    def _asked(self, protocol: dict[str, Any]) -> dict[str, Any]:
-        return {**protocol, "seed": self.protocol.seed, **self._measured}
-
     @cached_property
-    def _measured(self) -> dict[str, str]:
-        """What every measurement depends on."""
+    def _kept(self) -> Kept:
+        """What was measured of this very model before."""
         weights = (self.run / MODEL / "model.safetensors").read_bytes()
-        return {
-            "model": hashlib.sha256(weights).hexdigest(),
-            "test_images": hashlib.sha256(self.test.images.numpy().tobytes()).hexdigest(),
-            "fisherae": __version__,
-        }
+        return Kept(
+            self.run / MEASURES,
+            {
+                "seed": self.protocol.seed,
+                "model": hashlib.sha256(weights).hexdigest(),
+                "test_images": hashlib.sha256(self.test.images.numpy().tobytes()).hexdigest(),
+                "fisherae": __version__,
+            },
+        )
 
 
 def _images(data: DataConfig, split: str, limit: int | None) -> ImageDataset:

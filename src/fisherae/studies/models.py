@@ -5,11 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fisherae.errors import InputError
-from fisherae.recipes.config import Recipe, from_dict
+from fisherae.recipes.config import Recipe
 from fisherae.recipes.named import Preset
-from fisherae.recipes.run import MODEL, train_recipe
+from fisherae.recipes.run import MODEL, recipe_of, train_recipe
 from fisherae.studies.config import Budget, budgeted
-from fisherae.training.run import RunDirectory
 
 __all__ = ["LABELS", "MODELS", "essence", "runs_of", "train_once"]
 
@@ -70,7 +69,7 @@ def train_once(path: Path, recipe: Recipe, progress: bool = True) -> Path:
 
 
 def _require_same(path: Path, recipe: Recipe) -> None:
-    before, now = (essence(r) for r in (from_dict(RunDirectory.open(path).config), recipe))
+    before, now = (essence(r) for r in (recipe_of(path), recipe))
     different = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
     if different:
         key = different[0]

@@ -9,8 +9,9 @@ from fisherae.errors import InputError, NonFiniteError
 from fisherae.evaluation import figures
 from fisherae.evaluation.extractors import inception_extractor
 from fisherae.evaluation.report import Report
-from fisherae.files import write_atomically, write_json
+from fisherae.files import require_folder, write_atomically, write_json
 from fisherae.recipes.build import load_data
+from fisherae.recipes.evaluate import SEEDS
 from fisherae.recipes.named import Preset, recipe
 from fisherae.studies import pages
 from fisherae.studies.claims import CLAIMS, NOT_MEASURABLE, Claim, Verdict
@@ -59,6 +60,8 @@ def reproduce(
         NonFiniteError: if a training diverges.
     """
     wanted = items_of(tuple(names))
+    for folder in (runs, out):
+        require_folder(folder)
     reports = []
     for data in DATA:
         items = [name for name in wanted if ITEMS[name].data == data]
@@ -78,8 +81,8 @@ def _adapted(
         budget = dataclasses.replace(budget, extractor=extractor)
     if seeds is None:
         return budget
-    if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
-        raise InputError(f"seeds {list(seeds)}: give at least one, each once, all ≥ 0")
+    if not seeds or len(set(seeds)) < len(seeds) or any(seed not in SEEDS for seed in seeds):
+        raise InputError(f"seeds {list(seeds)}: give at least one, each once, all ≥ 0 and < 2³²")
     return dataclasses.replace(budget, seeds=tuple(seeds))
 
 

@@ -37,6 +37,11 @@ class TrainingState:
     steps_per_epoch: int
     validation_error: float | None = None
 
+    def __post_init__(self) -> None:
+        counts = (self.step, self.images, self.steps_per_epoch - 1)
+        if any(not isinstance(count, int) or count < 0 for count in counts):
+            raise InputError(f"not the state of a training: {self}")
+
     @property
     def name(self) -> str:
         """The name of its checkpoint."""
@@ -185,8 +190,13 @@ class Checkpoint:
         """
         _require_same_shapes(self.objective, objective.state_dict())
         if optimizer is not None:
-            _require_same_groups(self.optimizer, self.groups, optimizer)
-            optimizer.load_state_dict(_unflatten(self.optimizer, self.groups))
+            try:
+                _require_same_groups(self.optimizer, self.groups, optimizer)
+                optimizer.load_state_dict(_unflatten(self.optimizer, self.groups))
+            except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+                raise InputError(
+                    f"the checkpoint's optimizer cannot be restored: {error}"
+                ) from None
         objective.load_state_dict(self.objective)
 
 

@@ -55,17 +55,15 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "log_every", "save_every", "keep"):
             self._require(name, _whole(getattr(self, name), 1), "a whole number, at least 1")
-        self._require("seed", _whole(self.seed, 0), "a whole number, at least 0")
+        seed = _whole(self.seed, 0) and self.seed < 2**32
+        self._require("seed", seed, "a whole number, at least 0 and less than 2³²")
         self._require("learning_rate", _positive(self.learning_rate), "positive and finite")
         betas = len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas)
         self._require("betas", betas, "two numbers in [0, 1)")
         self._require("clip", self.clip is None or _positive(self.clip), "positive, or None")
         self._require("device", self.device in ("auto", "cpu", "cuda"), "auto, cpu or cuda")
         self._require("precision", self.precision in ("fp32", "bf16"), "fp32 or bf16")
-        epochs = [epoch for epoch, _ in self.schedule]
-        ascending = all(_whole(e, 0) for e in epochs) and epochs == sorted(set(epochs))
-        positive = all(_positive(factor) for _, factor in self.schedule)
-        self._require("schedule", ascending and positive, "ascending epochs, positive factors")
+        self._require("schedule", _is_schedule(self.schedule), "ascending epochs, positive factors")
 
     def _require(self, name: str, valid: bool, expected: str) -> None:
         if not valid:
@@ -80,8 +78,16 @@ def _latest(values: Iterable[float], default: float) -> float:
     return [default, *values][-1]
 
 
+def _is_schedule(pairs: Iterable[tuple[int, float]]) -> bool:
+    if any(len(pair) != 2 for pair in pairs):
+        return False
+    epochs = [epoch for epoch, _ in pairs]
+    ascending = all(_whole(epoch, 0) for epoch in epochs) and epochs == sorted(set(epochs))
+    return ascending and all(_positive(factor) for _, factor in pairs)
+
+
 def _whole(value: object, minimum: int) -> bool:
-    return isinstance(value, int) and value >= minimum
+    return isinstance(value, int) and not isinstance(value, bool) and value >= minimum
 
 
 def _positive(value: float) -> bool:

@@ -1,5 +1,7 @@
 """Where a training computes, and the random numbers that it draws there."""
 
+import atexit
+
 import torch
 from accelerate import Accelerator
 from torch import Tensor
@@ -29,7 +31,10 @@ def start_accelerator(device: str) -> Accelerator:
     available = torch.cuda.is_available()
     if device == "cuda" and not available:
         raise InputError("device is 'cuda', but torch finds no GPU here: use auto or cpu")
-    return Accelerator(cpu=device == "cpu" or not available, mixed_precision="no")
+    accelerator = Accelerator(cpu=device == "cpu" or not available, mixed_precision="no")
+    if accelerator.num_processes > 1:  # who leaves without a word may crash on the way out
+        atexit.register(accelerator.end_training)
+    return accelerator
 
 
 def random_state(accelerator: Accelerator) -> dict[str, Tensor]:

@@ -191,8 +191,8 @@ class _Trainer:
             yield
         except NonFiniteError as error:
             raise NonFiniteError(
-                f"{error}. The last good checkpoint is kept at {self.saved}; train again with "
-                "a lower learning rate (--learning-rate) or with gradients clipped (--clip 10)"
+                f"{error}. The last good checkpoint is kept at {self.saved}, but --resume would "
+                f"only repeat this: train anew with {self.cure}, or with another --seed"
             ) from None
         except OSError as error:
             raise InputError(
@@ -206,6 +206,13 @@ class _Trainer:
                 f"another process of this training is gone, at step {self.state.step}. Start all "
                 f"processes again: {self.way_on}"
             ) from error
+
+    @property
+    def cure(self) -> str:
+        """What has not been tried yet against a divergence."""
+        rate, clip = self.config.learning_rate, self.config.clip
+        shorter = "--clip 10" if clip is None else f"a --clip below {clip:g}"
+        return f"a --learning-rate below {rate:g} and {shorter}"
 
     @property
     def way_on(self) -> str:

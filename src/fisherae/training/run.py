@@ -75,6 +75,8 @@ class RunDirectory:
         path = cls.open(path).path
         config = json.loads(_to_json(config, path / "config.json"))
         recorded = read_json(path / "environment.json")
+        if not isinstance(recorded, dict) or not isinstance(recorded.get("resumed", []), list):
+            raise InputError(f"{path / 'environment.json'}: not the environment of a run")
         recorded.setdefault("resumed", []).append(environment())
         write_json(path / "environment.json", recorded)
         write_json(path / "config.json", config)
@@ -160,14 +162,14 @@ class RunDirectory:
         Raises:
             InputError: a line is not JSON; the message gives its number.
         """
-        text = self.metrics_file.read_text("utf-8") if self.metrics_file.exists() else ""
-        lines = text.split("\n")[:-1]
+        content = self.metrics_file.read_bytes() if self.metrics_file.exists() else b""
+        lines = content.split(b"\n")[:-1]
         return [self._parse(line, number) for number, line in enumerate(lines, start=1)]
 
-    def _parse(self, line: str, number: int) -> dict[str, Any]:
+    def _parse(self, line: bytes, number: int) -> dict[str, Any]:
         try:
             metrics = dict(json.loads(line))
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RecursionError) as error:
             raise InputError(f"{self.metrics_file}, line {number}: not JSON: {error}") from error
         if not isinstance(metrics.get("step"), int):
             raise InputError(f"{self.metrics_file}, line {number}: no step")

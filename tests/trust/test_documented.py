@@ -1,0 +1,27 @@
+"""Each promise of docs/trust.md names a test that there is."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "docs" / "trust.md").read_text("utf-8")
+ROWS = [line for line in TEXT.splitlines() if line.startswith("| ")][1:]
+
+
+def functions_of(file: str) -> set[str]:
+    tree = ast.parse((ROOT / file).read_text("utf-8"))
+    return {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+
+
+@pytest.mark.parametrize("name", sorted(set(re.findall(r"`(tests/[^`]*::[^`]*)`", TEXT))))
+def test_the_test_is_there(name: str) -> None:
+    file, test = name.split("::")
+    assert test in functions_of(file)
+
+
+def test_every_row_has_one() -> None:
+    assert len(ROWS) > 20
+    assert all(re.search(r"\| `tests/\S+::test_\w+` \|$", row) for row in ROWS)

@@ -160,8 +160,8 @@ def test_several_runs_are_their_mean_and_deviation_and_the_best_mean_is_bold() -
     _, rows = robustness_table(results, "mse")
     # The deviation of two numbers is their distance by √2, that of 0.15, 0.18, 0.21 is 0.03.
     assert rows == [
-        ["VAE", "0.200 ± 0.141"],
-        ["Fisher AE", Markup("<strong>0.180 ± 0.030</strong>")],
+        ["VAE", "0.2000 ± 0.1414"],
+        ["Fisher AE", Markup("<strong>0.1800 ± 0.0300</strong>")],
     ]
     page = Page(Report("t").table(["model", "0"], rows).html())
     assert page.values("class").count("number") == 3, "means with deviations stand right"

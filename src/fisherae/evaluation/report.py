@@ -134,7 +134,7 @@ class Report:
 
 
 def robustness_table(
-    results: Mapping[str, Sequence[Sequence[RobustnessPoint]]], measure: Measure, digits: int = 3
+    results: Mapping[str, Sequence[Sequence[RobustnessPoint]]], measure: Measure
 ) -> tuple[list[str], list[list[Cell]]]:
     r"""Header and rows for `Report.table`: models down, levels across, the best in bold.
 
@@ -148,9 +148,10 @@ def robustness_table(
     Example:
         >>> points = {"VAE": [[RobustnessPoint(0.1, 0.15, 0.03, 0.4, 100, 0.1, 0.1)]],
         ...           "Fisher AE": [[RobustnessPoint(0.1, 0.13, 0.02, 0.5, 100, 0.1, 0.1)]]}
-        >>> robustness_table(points, "bce", digits=2)
-        (['model', '0.1'], [['VAE', '0.15'], ['Fisher AE', Markup('<strong>0.13</strong>')]])
+        >>> robustness_table(points, "bce")
+        (['model', '0.1'], [['VAE', '0.150'], ['Fisher AE', Markup('<strong>0.130</strong>')]])
     """
+    digits = 4 if measure == "mse" else 3  # of the squares of small numbers
     summaries = {name: over_runs(runs, measure) for name, runs in results.items()}
     levels = {tuple(level for level, _, _ in summary) for summary in summaries.values()}
     if len(levels) != 1:

@@ -86,6 +86,10 @@ def add_protocol(report: Report, study: Study) -> None:
             text += f" t-SNE maps show {min(protocol.map_images, len(test)):,} of the test images."
     report.heading("Protocol").text(text)
     report.text(
+        "The statistics of batch normalisation are averages over training images, taken after the "
+        "training."
+    )
+    report.text(
         "Priors after training: refitted is the exponential family of eq. (13), fitted in closed "
         "form to samples of the aggregated posterior (order 4 for models with another prior)."
     )

@@ -202,7 +202,7 @@ def test_the_command_line_tells_it(
     """After two steps no latent is in use yet, and K = 5 is no density from the first on."""
     monkeypatch.setattr(watch, "SETTLED", 2)
     out = tmp_path / "run"
-    words = ["train", "digits-fisher", "--preset", "paper", "--limit", "64", "--batch-size", "32"]
+    words = ["train", "digits-fisher", "--order", "5", "--limit", "64", "--batch-size", "32"]
     assert main([*words, "--epochs", "1", "--device", "cpu", "--out", str(out)]) == 0
     told = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
     assert len(told) == 2

@@ -13,7 +13,7 @@ import fisherae
 
 PACKAGE = Path(fisherae.__file__).parent
 FLOORS = [
-    {"errors", "progress"},
+    {"counts", "errors", "progress"},
     {"files", "distributions", "divergences"},
     {"priors", "networks"},
     {"samplers"},

@@ -8,14 +8,13 @@ from typing import Any, ParamSpec
 
 from torch import Tensor, nn
 
+from fisherae.counts import LARGEST, is_count
 from fisherae.errors import InputError
 from fisherae.networks.layers import lookup
 
 __all__ = ["Network", "build", "register"]
 
 P = ParamSpec("P")
-
-LARGEST = 2**31 - 1  # what torch can count with, whatever it is multiplied by
 
 _BUILDERS: dict[str, Callable[..., "Network"]] = {}
 
@@ -113,19 +112,15 @@ def build(spec: Mapping[str, Any]) -> Network:
     return builder(**arguments)
 
 
-def _is_size(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= LARGEST
-
-
 def _check_size(where: str, value: object) -> None:
-    if not _is_size(value):
+    if not is_count(value):
         raise InputError(
             f"{where} must be a positive integer, got {value!r} (at most {LARGEST} is possible)."
         )
 
 
 def _check_sizes(where: str, value: object) -> None:
-    if not isinstance(value, tuple | list) or not all(map(_is_size, value)):
+    if not isinstance(value, tuple | list) or not all(map(is_count, value)):
         raise InputError(f"{where} must be a tuple of positive integers, got {value!r}.")
 
 

@@ -8,12 +8,11 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Generator, Tensor, nn
 
+from fisherae.counts import LARGEST, is_count
 from fisherae.divergences import score
 from fisherae.errors import InputError
 
 __all__ = ["AncestralPrior", "FactorablePrior", "Prior", "check_count"]
-
-LARGEST = 2**31 - 1  # what torch can count with, whatever it is multiplied by
 
 Interval = Sequence[float | None]
 """(lower, upper); None: infinite."""
@@ -149,7 +148,7 @@ class AncestralPrior(Prior):
 
 def check_count(name: str, value: object, least: int) -> None:
     """Raises an `InputError` unless the value is an integer that torch can count with."""
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= LARGEST:
+    if not is_count(value, least):
         kind = "a positive integer" if least == 1 else f"an integer of at least {least}"
         raise InputError(
             f"prior: {name} must be {kind}, got {value!r} (at most {LARGEST} is possible)"

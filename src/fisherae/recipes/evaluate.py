@@ -23,12 +23,11 @@ from fisherae.recipes.build import load_data
 from fisherae.recipes.config import Recipe
 from fisherae.recipes.latent_prior import PriorKind, with_prior
 from fisherae.recipes.run import latents_of, load_run
+from fisherae.training.config import SEEDS
 
 __all__ = ["evaluate_run", "linear_probe", "sample_run", "save_samples"]
 
 PROBE_IMAGES = 10_000
-SEEDS = range(2**32)
-"""What torch, numpy and scikit-learn all take."""
 
 
 def evaluate_run(

@@ -18,7 +18,7 @@ from fisherae.priors import FactorablePolynomial
 from fisherae.recipes.build import build_objective, build_optimizer, load_data, training_images
 from fisherae.recipes.config import Recipe, from_dict, to_dict
 from fisherae.recipes.normalization import settle_normalization
-from fisherae.recipes.watch import active_latents, warn_of_silent_failure
+from fisherae.recipes.watch import active_in, warn_of_silent_failure
 from fisherae.training.device import start_accelerator
 from fisherae.training.loop import train
 from fisherae.training.run import RunDirectory
@@ -145,9 +145,10 @@ def _validation(
     @torch.no_grad()
     def validate() -> dict[str, float]:
         with evaluating(model):
-            reconstructed = torch.cat([model.reconstruct(part) for part in torch.split(x, 512)])
+            posteriors = [model.encode(part) for part in torch.split(x, 512)]
+            reconstructed = torch.cat([model.decode(q.mean).mean for q in posteriors])
         mse = (reconstructed - x).square().mean().item()
-        return {"mse": mse, "active_latents": active_latents(model, x).sum().item()}
+        return {"mse": mse, "active_latents": active_in(posteriors).sum().item()}
 
     return validate
 

@@ -2,18 +2,19 @@ r"""What training gets wrong without an error: latents that are not used, a prio
 
 import copy
 import warnings
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from fisherae.autoencoder import Autoencoder, evaluating
-from fisherae.distributions import DiagonalGaussian
+from fisherae.distributions import DiagonalGaussian, Posterior
 from fisherae.priors import FactorablePolynomial, FactorablePrior, Prior
 from fisherae.samplers.exact import Exact, improper_dims
 from fisherae.training.run import RunDirectory
 
-__all__ = ["active_latents", "warn_of_silent_failure"]
+__all__ = ["active_in", "active_latents", "warn_of_silent_failure"]
 
 SETTLED = 500
 """Steps before which a training has rarely found a use for its latents."""
@@ -49,7 +50,11 @@ def active_latents(model: Autoencoder, x: Float[Tensor, "images *event"]) -> Boo
         tensor([ True, False])
     """
     with evaluating(model):
-        posteriors = [model.encode(part) for part in torch.split(x, 512)]
+        return active_in([model.encode(part) for part in torch.split(x, 512)])
+
+
+def active_in(posteriors: Sequence[Posterior]) -> Bool[Tensor, " dim"]:
+    """`active_latents` of images that are encoded already, batch by batch."""
     signal = torch.cat([q.mean for q in posteriors]).var(0, correction=0)
     variances = [q.std.square() for q in posteriors if isinstance(q, DiagonalGaussian)]
     noise = torch.cat(variances).mean(0) if variances else torch.ones_like(signal)

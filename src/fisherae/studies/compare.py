@@ -13,13 +13,13 @@ from fisherae.evaluation import figures
 from fisherae.evaluation.report import Report, robustness_table
 from fisherae.evaluation.robustness import Measure
 from fisherae.files import require_folder
-from fisherae.recipes.evaluate import SEEDS
 from fisherae.recipes.run import recipe_of
 from fisherae.studies import pages
 from fisherae.studies.items import Drawn, curves, generation
 from fisherae.studies.measures import Protocol
 from fisherae.studies.models import essence
 from fisherae.studies.study import Study
+from fisherae.training.config import SEEDS
 from fisherae.training.run import RunDirectory
 
 __all__ = ["compare_runs", "comparison", "grouped", "report_runs"]

@@ -11,7 +11,6 @@ from fisherae.evaluation.extractors import inception_extractor
 from fisherae.evaluation.report import Report
 from fisherae.files import require_folder, write_atomically, write_json
 from fisherae.recipes.build import load_data
-from fisherae.recipes.evaluate import SEEDS
 from fisherae.recipes.named import Preset, recipe
 from fisherae.studies import pages
 from fisherae.studies.claims import CLAIMS, NOT_MEASURABLE, Claim, Verdict
@@ -20,6 +19,7 @@ from fisherae.studies.items import draw
 from fisherae.studies.measures import Protocol
 from fisherae.studies.models import LABELS, MODELS, runs_of, train_once
 from fisherae.studies.study import Study
+from fisherae.training.config import SEEDS
 
 __all__ = ["reproduce"]
 

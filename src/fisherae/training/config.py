@@ -7,7 +7,10 @@ from typing import Literal
 
 from fisherae.errors import InputError
 
-__all__ = ["TrainingConfig"]
+__all__ = ["SEEDS", "TrainingConfig"]
+
+SEEDS = range(2**32)
+"""What torch, numpy and scikit-learn all take."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "log_every", "save_every", "keep"):
             self._require(name, _whole(getattr(self, name), 1), "a whole number, at least 1")
-        seed = _whole(self.seed, 0) and self.seed < 2**32
+        seed = _whole(self.seed, 0) and self.seed in SEEDS
         self._require("seed", seed, "a whole number, at least 0 and less than 2³²")
         self._require("learning_rate", _positive(self.learning_rate), "positive and finite")
         betas = len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas)

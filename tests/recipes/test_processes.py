@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 import fisherae as fae
@@ -101,9 +102,14 @@ def gradients(share: slice, wrap: Any = lambda objective: objective) -> dict[str
     objective = fae.FisherObjective(model).double()
     images = torch.rand(8, 1, 8, 8, dtype=torch.float64)
     noise = torch.randn(8, 2, dtype=torch.float64)
-    DiagonalGaussian.rsample = lambda q, generator=None: q.mean + q.std * noise[share]
     wrapped = wrap(objective)
-    wrapped(images[share]).total.backward()
+
+    def given(q: DiagonalGaussian, generator: Any = None) -> torch.Tensor:
+        return q.mean + q.std * noise[share]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DiagonalGaussian, "rsample", given)
+        wrapped(images[share]).total.backward()
     return {name: one.grad for name, one in objective.named_parameters() if one.grad is not None}
 
 

@@ -62,6 +62,15 @@ def test_a_killed_process_ends_the_others(tmp_path: Path) -> None:
     assert metrics(tmp_path / "run")[-1]["epoch"] == 99
 
 
+def test_a_process_killed_at_the_end_ends_the_others(tmp_path: Path) -> None:
+    done = launch(__file__, "killed-at-the-end", cwd=tmp_path)
+    assert done.returncode != 0
+    assert "another process of this training is gone, at its end" in done.stderr
+    done = launch("-m", "fisherae.cli", *TRAIN, "--resume", "--out", "run", cwd=tmp_path, two=False)
+    assert done.returncode == 0, done.stderr
+    assert fae.load(tmp_path / "run" / "model").dim == 8
+
+
 def test_processes_stop_together(tmp_path: Path) -> None:
     words = [*TRAIN, "--epochs", "4000", "--log-every", "3", "--out", "run"]
     process = subprocess.Popen(
@@ -137,5 +146,18 @@ def train_until_killed() -> None:
     sys.exit(main([*TRAIN, "--epochs", "100", "--out", "run"]))
 
 
+def train_and_be_killed_at_the_end() -> None:
+    """The first process is killed when all have trained, before it has saved the model."""
+    from fisherae.cli.main import main
+    from fisherae.recipes import run
+
+    run._finish = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+    sys.exit(main([*TRAIN, "--epochs", "1", "--out", "run"]))
+
+
 if __name__ == "__main__":
-    {"killed": train_until_killed, "gradients": save_gradients}[sys.argv[1]]()
+    {
+        "killed": train_until_killed,
+        "killed-at-the-end": train_and_be_killed_at_the_end,
+        "gradients": save_gradients,
+    }[sys.argv[1]]()

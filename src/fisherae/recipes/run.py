@@ -19,7 +19,7 @@ from fisherae.recipes.build import build_objective, build_optimizer, load_data, 
 from fisherae.recipes.config import Recipe, from_dict, to_dict
 from fisherae.recipes.normalization import settle_normalization
 from fisherae.recipes.watch import active_in, warn_of_silent_failure
-from fisherae.training.device import start_accelerator
+from fisherae.training.device import means_lost_process, start_accelerator
 from fisherae.training.loop import train
 from fisherae.training.run import RunDirectory
 
@@ -76,6 +76,7 @@ def train_recipe(
         )
         if accelerator.is_main_process:
             _finish(model, images, recipe, run)
+        _await_finish(accelerator, run)
     return model.eval()
 
 
@@ -86,6 +87,19 @@ def _begun(out: Path | str, recipe: Recipe, resume: bool, accelerator: Accelerat
         begin(out, to_dict(recipe))
     accelerator.wait_for_everyone()
     return RunDirectory.open(out)
+
+
+def _await_finish(accelerator: Accelerator, run: RunDirectory) -> None:
+    """Whoever leaves before the others ends them."""
+    try:
+        accelerator.wait_for_everyone()
+    except RuntimeError as error:
+        if not means_lost_process(error):
+            raise
+        raise InputError(
+            f"another process of this training is gone, at its end; {run.path} holds its "
+            "checkpoints: continue with --resume"
+        ) from error
 
 
 def load_run(path: Path | str) -> tuple[Autoencoder, Recipe]:

@@ -1,14 +1,19 @@
 """Where a training computes, and the random numbers that it draws there."""
 
 import atexit
+import time
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import PartialState
 from torch import Tensor
+from torch.distributed import DistError
 
 from fisherae.errors import InputError
 
-__all__ = ["random_state", "set_random_state", "start_accelerator"]
+__all__ = ["means_lost_process", "random_state", "set_random_state", "start_accelerator"]
+
+LEAVING_SECONDS = 0.2
 
 
 def start_accelerator(device: str) -> Accelerator:
@@ -32,9 +37,31 @@ def start_accelerator(device: str) -> Accelerator:
     if device == "cuda" and not available:
         raise InputError("device is 'cuda', but torch finds no GPU here: use auto or cpu")
     accelerator = Accelerator(cpu=device == "cpu" or not available, mixed_precision="no")
-    if accelerator.num_processes > 1:  # who leaves without a word may crash on the way out
-        atexit.register(accelerator.end_training)
+    if accelerator.num_processes > 1:
+        atexit.unregister(_leave)  # once, however often this is called
+        atexit.register(_leave)
     return accelerator
+
+
+def _leave() -> None:
+    """Ends the talk with other processes while Python still runs.
+
+    The threads that gather gradients hand back Python objects when they are done, after the
+    training has gone on. One that comes too late for the interpreter aborts the process, and with
+    it the others; there is no way to join them, so they are given the time.
+    """
+    time.sleep(LEAVING_SECONDS)
+    PartialState().destroy_process_group()
+
+
+def means_lost_process(error: RuntimeError) -> bool:
+    """Whether an error of a collective operation tells that another process is gone.
+
+    Example:
+        >>> means_lost_process(RuntimeError("[../gloo/tcp/pair.cc] Connection closed by peer"))
+        True
+    """
+    return isinstance(error, DistError) or "gloo" in str(error).lower()
 
 
 def random_state(accelerator: Accelerator) -> dict[str, Tensor]:

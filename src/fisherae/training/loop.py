@@ -16,7 +16,12 @@ from torch.optim import Optimizer
 from fisherae.errors import InputError, NonFiniteError
 from fisherae.training.checkpoint import Checkpoint, TrainingState
 from fisherae.training.config import TrainingConfig
-from fisherae.training.device import random_state, set_random_state, start_accelerator
+from fisherae.training.device import (
+    means_lost_process,
+    random_state,
+    set_random_state,
+    start_accelerator,
+)
 from fisherae.training.interrupt import interruptions
 from fisherae.training.progress import Progress
 from fisherae.training.run import RunDirectory
@@ -200,7 +205,7 @@ class _Trainer:
                 f"{error.strerror or error}. See to the disk, then {self.way_on}"
             ) from None
         except RuntimeError as error:
-            if self.accelerator.num_processes == 1 or "gloo" not in str(error).lower():
+            if self.accelerator.num_processes == 1 or not means_lost_process(error):
                 raise
             raise InputError(
                 f"another process of this training is gone, at step {self.state.step}. Start all "

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from fisherae.priors import ExponentialFamily, FactorablePolynomial, StandardNormal
 from fisherae.samplers import SVGD, AdaGrad, median_bandwidth, svgd
-from fisherae.samplers.kernels import squared_distances
+from fisherae.samplers.kernels import spaced, squared_distances
 
 
 def skewed(dim: int) -> FactorablePolynomial:
@@ -69,7 +69,7 @@ def test_any_radial_kernel_and_bandwidth() -> None:
 
     prior, h = skewed(2), 0.7
     z = torch.randn(6, 2, dtype=torch.float64)
-    sampler = SVGD(prior, kernel=multiquadric, bandwidth=lambda _: torch.tensor(h))
+    sampler = SVGD(prior, kernel=multiquadric, bandwidth=lambda *_: torch.tensor(h))
 
     moving = z.clone().requires_grad_()
     k = (1 + (moving[:, None] - z).square().sum(-1) / h) ** -0.5  # [j, i]
@@ -82,7 +82,8 @@ def test_any_radial_kernel_and_bandwidth() -> None:
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 7, 10])
 def test_median_is_that_of_all_pairs(n: int) -> None:
     z = torch.randn(2, n, 3, dtype=torch.float64)
-    for group, bandwidth in zip(z.numpy(), median_bandwidth(z).flatten(), strict=True):
+    bandwidths = median_bandwidth(squared_distances(z, z), n).flatten()
+    for group, bandwidth in zip(z.numpy(), bandwidths, strict=True):
         squares = ((group[:, None] - group) ** 2).sum(-1)
         expected = np.sort(squares, axis=None)[(n * n - 1) // 2] / np.log(n + 1)
         assert bandwidth.item() == pytest.approx(expected, rel=1e-9, abs=1e-30)
@@ -95,9 +96,11 @@ def test_distances_far_from_the_origin() -> None:
 
 
 def test_median_of_many_particles_uses_some() -> None:
-    z = torch.randn(1, 5000, 2)
+    some = spaced(torch.randn(1, 5000, 2))
+    assert some.shape == (1, 250, 2)
     expected = 4 * np.log(2) / np.log(5001)  # ‖z − z′‖² / 2 ~ χ²(2), median 2 log 2
-    assert median_bandwidth(z).item() == pytest.approx(expected, rel=0.1)
+    bandwidth = median_bandwidth(squared_distances(some, some), 5000)
+    assert bandwidth.item() == pytest.approx(expected, rel=0.1)
 
 
 def test_one_particle_climbs_to_the_mode() -> None:

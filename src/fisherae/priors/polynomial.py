@@ -71,14 +71,13 @@ class FactorablePolynomial(FactorablePrior):
         }
 
     def log_density_per_dim(self, z: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
-        basis = self._hermite(z, self.order)[..., 1:]
         powers = torch.arange(1, self.order + 1, dtype=z.dtype, device=z.device)
-        value = (basis * self.weight * powers.rsqrt()).sum(-1)
+        value = self._combined(self.weight * powers.rsqrt(), self._hermite(z, self.order)[1:])
         return value.masked_fill(self._outside(z), -torch.inf)
 
     def score(self, z: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
         r"""∂ log p / ∂z_j = Σ_k k η_jk z_j^{k−1}."""
-        return (self._hermite(z, self.order - 1) * self.weight).sum(-1) / self.scale
+        return self._combined(self.weight, self._hermite(z, self.order - 1)) / self.scale
 
     @torch.no_grad()
     def fit(self, z: Float[Tensor, "n dim"]) -> "FactorablePolynomial":
@@ -105,7 +104,7 @@ class FactorablePolynomial(FactorablePrior):
         mean, std = self._mean_and_std(z)
         self.location.copy_(mean)
         self.scale.copy_(std)
-        psi = self._hermite(z, self.order - 1)
+        psi = torch.stack(self._hermite(z, self.order - 1), dim=-1)
         factor = torch.arange(1, self.order, dtype=z.dtype, device=z.device).sqrt()
         psi_slope = torch.cat([torch.zeros_like(psi[..., :1]), factor * psi[..., :-1]], dim=-1)
         g, g_slope = (part[..., None] for part in boundary_weight(z, self.support))
@@ -176,13 +175,23 @@ class FactorablePolynomial(FactorablePrior):
         basis = self._basis_in_powers()[1:]  # the constant is free
         self.weight.copy_(torch.linalg.solve(basis, _column(eta))[..., 0])
 
-    def _hermite(self, z: Tensor, degree: int) -> Tensor:
-        r"""h_0(u) … h_degree(u) on a new last axis: √(n+1) h_{n+1} = u h_n − √n h_{n−1}."""
+    @staticmethod
+    def _combined(weight: Tensor, basis: Sequence[Tensor]) -> Tensor:
+        """Σ_k w_jk of the k-th function: term by term, which is many times faster than a sum over
+        an axis of few elements."""
+        first, *others = zip(weight.unbind(-1), basis, strict=True)
+        total = first[0] * first[1]
+        for one, values in others:
+            total = torch.addcmul(total, one, values)
+        return total
+
+    def _hermite(self, z: Tensor, degree: int) -> list[Tensor]:
+        r"""h_0(u) … h_degree(u): √(n+1) h_{n+1} = u h_n − √n h_{n−1}."""
         u = (self._check(z) - self.location) / self.scale
         h = [torch.ones_like(u), u]
         for n in range(1, degree):
             h.append((u * h[n] - math.sqrt(n) * h[n - 1]) / math.sqrt(n + 1))
-        return torch.stack(h[: degree + 1], dim=-1)
+        return h[: degree + 1]
 
     def _basis_in_powers(self) -> Float[Tensor, "powers order"]:
         r"""Column k − 1: the coefficients of h_k(u) / √k in powers of u."""

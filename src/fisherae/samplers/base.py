@@ -62,7 +62,7 @@ def reflect(
         tensor([[0.7500],
                 [0.5000]])
     """
-    if not support.isfinite().any():
+    if support.abs().amin() == torch.inf:
         return z
     lower, upper = support.unbind(-1)
     width = upper - lower

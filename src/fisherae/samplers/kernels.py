@@ -14,13 +14,14 @@ __all__ = [
     "inverse_multiquadric",
     "median_bandwidth",
     "rbf",
+    "spaced",
     "squared_distances",
 ]
 
 Kernel = Callable[[Tensor], tuple[Tensor, Tensor]]
-Bandwidth = Callable[[Tensor], Tensor]
+Bandwidth = Callable[[Tensor, int], Tensor]
 
-_MEDIAN_OF = 256  # particles that are enough for the median distance
+_SPACED = 256
 
 
 def rbf(r: Tensor) -> tuple[Tensor, Tensor]:
@@ -49,30 +50,34 @@ def inverse_multiquadric(r: Tensor) -> tuple[Tensor, Tensor]:
     return k, -k.pow(3) / 2
 
 
-def median_bandwidth(z: Float[Tensor, "groups n features"]) -> Float[Tensor, "groups 1 1"]:
+def spaced(z: Float[Tensor, "groups n features"]) -> Float[Tensor, "groups m features"]:
+    """At most 256 particles, evenly spaced in their order: enough for a bandwidth."""
+    return z[:, :: math.ceil(z.shape[1] / _SPACED)]
+
+
+def median_bandwidth(squares: Float[Tensor, "groups m m"], n: int) -> Float[Tensor, "groups 1 1"]:
     r"""h = med ‖z_i − z_j‖² / log(n + 1) over all pairs, so that Σ_j k(z_i, z_j) ≈ 1.
 
-    Of more than 256 particles, evenly spaced ones are taken for the median.
+    Arguments:
+        squares: ‖z_i − z_j‖² of up to 256 of the particles.
+        n: number of all.
 
     Example:
-        >>> z = torch.tensor([[[0.0], [1.0], [3.0]]])  # squared distances 0 0 0 1 1 4 4 9 9
-        >>> median_bandwidth(z) * math.log(4)
+        >>> squares = torch.tensor([[[0.0, 1.0, 9.0], [1.0, 0.0, 4.0], [9.0, 4.0, 0.0]]])
+        >>> median_bandwidth(squares, 3) * math.log(4)  # of 0 0 0 1 1 4 4 9 9
         tensor([[[1.]]])
     """
-    n = z.shape[1]
-    some = z[:, :: math.ceil(n / _MEDIAN_OF)]
-    floor = torch.finfo(z.dtype).eps ** 2  # coinciding particles
-    return (_median(some) / math.log(n + 1)).clamp_min(floor)[:, None, None]
+    floor = torch.finfo(squares.dtype).eps ** 2  # coinciding particles
+    return (_median(squares) / math.log(n + 1)).clamp_min(floor)[:, None, None]
 
 
-def _median(z: Float[Tensor, "groups n features"]) -> Float[Tensor, " groups"]:
-    """Of the n² squared distances of a group: n zeros, and twice those of the pairs i < j, which
-    alone are looked at."""
-    n = z.shape[1]
-    rank = ((n * n - 1) // 2 - n) // 2
+def _median(squares: Float[Tensor, "groups m m"]) -> Float[Tensor, " groups"]:
+    """Of m zeros, and twice the squared distances of the pairs i < j, which alone are looked at."""
+    m = squares.shape[-1]
+    rank = ((m * m - 1) // 2 - m) // 2
     if rank < 0:
-        return z.new_zeros(len(z))
-    of_pairs = squared_distances(z, z).flatten(1)[:, _pairs(n, z.device)]
+        return squares.new_zeros(len(squares))
+    of_pairs = squares.flatten(1)[:, _pairs(m, squares.device)]
     return of_pairs.kthvalue(rank + 1).values
 
 

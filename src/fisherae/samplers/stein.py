@@ -12,6 +12,7 @@ from fisherae.samplers.kernels import (
     Kernel,
     inverse_multiquadric,
     median_bandwidth,
+    spaced,
     squared_distances,
 )
 
@@ -44,7 +45,7 @@ def kernel_stein_discrepancy(
         prior: any prior.
         z: samples, two or more. Time is quadratic in n, memory linear.
         kernel: radial kernel, r ↦ (k(r), k′(r)) of r = ‖z − z′‖² / h, differentiable.
-        bandwidth: h of the samples (1, n, dim).
+        bandwidth: (‖z_i − z_j‖² of up to 256 samples (1, m, m), n) ↦ h.
 
     Raises:
         InputError: if there are less than two samples.
@@ -71,7 +72,8 @@ def kernel_stein_discrepancy(
     g, g_slope = boundary_weight(points, support)
     largest = g.amax(0)
     g, g_slope = (part / torch.where(largest > 0, largest, 1.0) for part in (g, g_slope))
-    h = bandwidth(points[None]).squeeze()
+    some = spaced(points[None])
+    h = bandwidth(squared_distances(some, some), n).squeeze()
     # Products of coordinates cancel less around the mean; only differences of them count.
     every = points - points.mean(0), g, g * score + g_slope
     rows = [torch.split(part, max(1, _TILE // n)) for part in every]

@@ -9,7 +9,14 @@ from torch import Generator, Tensor
 
 from fisherae.priors import Prior
 from fisherae.samplers.base import reflect
-from fisherae.samplers.kernels import Bandwidth, Kernel, median_bandwidth, rbf, squared_distances
+from fisherae.samplers.kernels import (
+    Bandwidth,
+    Kernel,
+    median_bandwidth,
+    rbf,
+    spaced,
+    squared_distances,
+)
 
 __all__ = ["SVGD", "AdaGrad", "SVGDState"]
 
@@ -69,7 +76,8 @@ class SVGD:
         prior: any prior, proper or not.
         per_dim: one kernel per coordinate instead of one for all.
         kernel: radial kernel, r ↦ (k(r), k′(r)) of r = ‖z − z′‖² / h.
-        bandwidth: h of the particles (groups, n, features); one group, or one per coordinate.
+        bandwidth: (‖z_i − z_j‖² of up to 256 particles (groups, m, m), n) ↦ h; one group, or one
+            per coordinate.
         step_rule: (φ, memory) ↦ (increment, memory).
 
     References:
@@ -107,21 +115,29 @@ class SVGD:
     def direction(self, z: Float[Tensor, "n dim"]) -> Float[Tensor, "n dim"]:
         r"""φ(z_i) of every particle."""
         particles, scores = self._group(z), self._group(self.prior.score(z))
-        bandwidth = self.bandwidth(particles)
+        some = spaced(particles)
+        squares = squared_distances(some, some)
+        h = self.bandwidth(squares, len(z))
         rows = max(1, _TILE // (len(particles) * len(z)))
-        tiles = [
-            self._attraction_and_repulsion(tile, particles, scores, bandwidth)
-            for tile in torch.split(particles, rows, dim=1)
-        ]
-        phi = torch.cat(tiles, dim=1) / len(z)
+        if len(z) <= min(rows, some.shape[1]):  # all distances are known
+            phi = self._sum_over(squares / h, particles, particles, scores, h)
+        else:
+            phi = torch.cat(
+                [
+                    self._sum_over(squared_distances(at, particles) / h, at, particles, scores, h)
+                    for at in torch.split(particles, rows, dim=1)
+                ],
+                dim=1,
+            )
+        phi = phi / len(z)
         return phi[..., 0].mT if self.per_dim else phi[0]
 
     def _group(self, z: Tensor) -> Float[Tensor, "groups n features"]:
         return z.mT[..., None] if self.per_dim else z[None]
 
-    def _attraction_and_repulsion(self, at: Tensor, z: Tensor, score: Tensor, h: Tensor) -> Tensor:
+    def _sum_over(self, r: Tensor, at: Tensor, z: Tensor, score: Tensor, h: Tensor) -> Tensor:
         r"""Σ_j [k s(z_j) + ∇_{z_j} k] with ∇_{z_j} k = k′ · 2 (z_j − at) / h."""
-        k, slope = self.kernel(squared_distances(at, z) / h)
+        k, slope = self.kernel(r)
         # The difference first: of coinciding particles, it vanishes and h nearly does.
         apart = torch.baddbmm(slope.sum(-1, keepdim=True) * at, slope, z, beta=-1)
         return torch.addcmul(k @ score, apart, 2 / h)

@@ -29,6 +29,7 @@ BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
     "step": training.step,
     "precision": training.precision,
     "pythae": training.pythae,
+    "capture": training.capture,
     "data": training.data,
     "exact": sampling.exact,
     "svgd": sampling.svgd,

@@ -45,7 +45,7 @@ def test_the_command_line_sets_every_field() -> None:
     text = (
         "--epochs 3 --batch-size 16 --learning-rate 0.001 --betas 0.5 0.999 --clip 10 "
         "--schedule 30 0.5 50 0.1 --seed 4 --log-every 5 --save-every 6 --keep 7 --device cpu "
-        "--precision bf16"
+        "--precision bf16 --capture"
     )
     expected = TrainingConfig(
         epochs=3,
@@ -60,6 +60,7 @@ def test_the_command_line_sets_every_field() -> None:
         keep=7,
         device="cpu",
         precision="bf16",
+        capture=True,
     )
     assert tyro.cli(TrainingConfig, args=text.split()) == expected
     assert len(text.split("--")) - 1 == len(fields(TrainingConfig))

@@ -265,3 +265,10 @@ def test_a_missing_gpu_is_said(regression: Any, batches: Any, run: RunDirectory)
     objective = regression()
     with pytest.raises(InputError, match="no GPU"):
         fit(objective, sgd(objective), batches, run, device="cuda")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_step_is_captured_on_a_gpu_only(regression: Any, batches: Any, run: RunDirectory) -> None:
+    objective = regression()
+    with pytest.raises(InputError, match=r"training.capture is on, which needs a GPU"):
+        fit(objective, sgd(objective), batches, run, device="cpu", capture=True)

@@ -23,7 +23,7 @@ MODELS = ("fisher", "vae", "wae-gan")
 """The three that the paper compares."""
 
 # Fields that change neither what is trained nor how.
-BOOKKEEPING = ("log_every", "save_every", "keep", "device")
+BOOKKEEPING = ("log_every", "save_every", "keep", "device", "capture")
 
 
 def runs_of(

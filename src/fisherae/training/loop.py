@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from fisherae.errors import InputError, NonFiniteError
+from fisherae.training.capture import CapturedStep, set_capturable
 from fisherae.training.checkpoint import Checkpoint, TrainingState
 from fisherae.training.config import TrainingConfig
 from fisherae.training.device import (
@@ -130,8 +131,18 @@ class _Trainer:
         self.forward, self.update = self.accelerator.prepare(objective, optimizer)
         self.state = TrainingState(0, 0, 0.0, batches.steps_per_epoch)
         self.window = Window()
+        self.descend = self.captured() if config.capture else self.update_weights
         self.since = self.saved_at = time.perf_counter()
         self.saved: Path | None = None
+
+    def captured(self) -> CapturedStep:
+        if self.accelerator.device.type != "cuda" or self.accelerator.num_processes > 1:
+            raise InputError(
+                "training.capture is on, which needs a GPU and a single process: this is process "
+                f"{self.accelerator.process_index} of {self.accelerator.num_processes} on "
+                f"{self.accelerator.device}"
+            )
+        return CapturedStep(self.update_weights, self.optimizer)
 
     def start(self) -> None:
         if any(self.run.checkpoints.glob("step-*")):
@@ -182,6 +193,7 @@ class _Trainer:
         torch.manual_seed(int(np.random.SeedSequence(seeds).generate_state(1)[0]))
 
     def fit(self, progress: bool, validate: Callable[[], dict[str, float]] | None) -> None:
+        set_capturable(self.optimizer, self.config.capture)
         with interruptions() as interrupted, self.progress(progress) as bar:
             for epoch in range(self.state.epoch, self.config.epochs):
                 self.run_epoch(epoch, bar, interrupted)
@@ -253,6 +265,15 @@ class _Trainer:
 
     def step(self, images: Tensor) -> int:
         images = images.to(self.accelerator.device, non_blocking=True)
+        self.window.rows.append(self.descend(images))
+        count: int = len(images) * self.accelerator.num_processes
+        self.state.step += 1
+        self.state.validation_error = None  # of the weights before
+        self.state.images += count
+        return count
+
+    def update_weights(self, images: Tensor) -> Tensor:
+        """The loss terms and the gradient's norm, on the device, which nothing here waits for."""
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.half):
             terms = self.forward(images)
         self.update.zero_grad()
@@ -261,12 +282,7 @@ class _Trainer:
         limit = math.inf if self.config.clip is None else self.config.clip
         norm = self.accelerator.clip_grad_norm_(self.objective.parameters(), limit)
         self.update.step()
-        self.window.append(terms, norm)
-        count: int = len(images) * self.accelerator.num_processes
-        self.state.step += 1
-        self.state.validation_error = None  # of the weights before
-        self.state.images += count
-        return count
+        return self.window.row(terms, norm)
 
     def log(self, epoch: int) -> dict[str, float]:
         means = self.window.means(self.read_window())

@@ -22,7 +22,7 @@ class Terms(Protocol):
 
 
 class Window:
-    """The steps since the last line of metrics; adding one never waits for the device.
+    """The steps since the last line of metrics; keeping one never waits for the device.
 
     Example:
         >>> from types import SimpleNamespace
@@ -30,7 +30,7 @@ class Window:
         >>> for value in (1.0, 3.0):
         ...     loss = torch.tensor(value)
         ...     terms = SimpleNamespace(total=loss, by_name=lambda: {"error": loss})
-        ...     window.append(terms, grad_norm=2 * loss)
+        ...     window.rows.append(window.row(terms, grad_norm=2 * loss))
         >>> window.means(window.stack())
         {'error': 2.0, 'total': 2.0, 'grad_norm': 4.0, 'grad_norm_max': 6.0}
     """
@@ -39,11 +39,11 @@ class Window:
         self.names: tuple[str, ...] = ()
         self.rows: list[Tensor] = []
 
-    def append(self, terms: Terms, grad_norm: Tensor) -> None:
-        """Add one step."""
+    def row(self, terms: Terms, grad_norm: Tensor) -> Tensor:
+        """What is to be kept of one step, to be added to `rows`."""
         values = {**terms.by_name(), "total": terms.total, "grad_norm": grad_norm}
         self.names = tuple(values)
-        self.rows.append(torch.stack([value.detach() for value in values.values()]))
+        return torch.stack([value.detach() for value in values.values()])
 
     def stack(self) -> Tensor:
         """One row per step, one column per value, on the device."""

@@ -1,0 +1,72 @@
+"""A step that is recorded and replayed is the step that was recorded."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from fisherae.recipes import named
+from fisherae.recipes.run import load_run, train_recipe
+from fisherae.training.capture import set_capturable
+from fisherae.training.run import RunDirectory
+
+FAMILIES = ["fisher", "vae", "wae-gan"]
+pytestmark = pytest.mark.filterwarnings(r"ignore:.*(posterior collapse|latents tell|as trained)")
+
+
+def train(name: str, out: Path, resume: bool = False, **training: Any) -> list[dict[str, Any]]:
+    """On the GPU; the learning rate changes on the way, which makes a new recording."""
+    chosen = named.recipe(name)
+    values = {"epochs": 3, "log_every": 1, "schedule": ((1, 0.5),), "device": "cuda", **training}
+    chosen = dataclasses.replace(
+        chosen,
+        data=dataclasses.replace(chosen.data, limit=8 * chosen.training.batch_size),
+        training=dataclasses.replace(chosen.training, **values),
+    )
+    train_recipe(chosen, out, resume=resume, progress=False)
+    return RunDirectory.open(out).metrics()
+
+
+def assert_same(one: list[dict[str, Any]], other: list[dict[str, Any]]) -> None:
+    """Line by line, as far as sums agree that atomic additions form in any order."""
+    assert [sorted(line) for line in one] == [sorted(line) for line in other]
+    for left, right in zip(one, other, strict=True):
+        for name in left.keys() - {"seconds"}:
+            assert left[name] == pytest.approx(right[name], rel=1e-3, abs=1e-4), (name, left)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_captured_steps_are_eager_steps(family: str, precision: str, tmp_path: Path) -> None:
+    name = f"digits-{family}"
+    eager = train(name, tmp_path / "eager", precision=precision)
+    captured = train(name, tmp_path / "captured", precision=precision, capture=True)
+    assert_same(captured, eager)
+    assert load_run(tmp_path / "captured")[1].training.capture
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("first", [True, False])
+def test_one_way_goes_on_in_the_other(first: bool, tmp_path: Path) -> None:
+    whole = train("digits-fisher", tmp_path / "whole")
+    train("digits-fisher", tmp_path / "parts", epochs=1, capture=first)
+    parts = train("digits-fisher", tmp_path / "parts", resume=True, capture=not first)
+    assert_same(parts, whole)
+
+
+def test_the_count_of_steps_is_moved() -> None:
+    weight = torch.nn.Parameter(torch.ones(2))
+    optimizer = torch.optim.Adam([weight], lr=0.1)
+    for _ in range(2):
+        weight.sum().backward()
+        optimizer.step()
+    set_capturable(optimizer, True)
+    assert optimizer.state[weight]["step"] == 2
+    assert optimizer.param_groups[0]["capturable"]
+    set_capturable(optimizer, False)
+    weight.sum().backward()
+    optimizer.step()
+    assert optimizer.state[weight]["step"] == 3

@@ -8,7 +8,28 @@ from fisherae.errors import InputError
 
 __all__ = ["CorruptionName", "DataConfig"]
 
-CorruptionName = Literal["noise", "mask", "salt-and-pepper", "occlusion", "blur", "contrast"]
+CorruptionName = Literal[
+    "noise",
+    "mask",
+    "salt-and-pepper",
+    "occlusion",
+    "blur",
+    "contrast",
+    "shot-noise",
+    "glass-blur",
+    "motion-blur",
+    "shear",
+    "scale",
+    "rotation",
+    "brightness",
+    "translation",
+    "stripes",
+    "fog",
+    "spatter",
+    "dotted-line",
+    "zigzag",
+    "canny-edges",
+]
 
 
 @dataclass(frozen=True)
@@ -46,8 +67,9 @@ class DataConfig:
     for validation and tests stay clean. None: no corruption."""
 
     corruption_level: float = 0.0
-    """Strength of that corruption, > 0: variance of the noise, standard deviation of the blur in
-    pixels, masked, salt-and-pepper or occluded fraction, or reduction of the contrast (0 to 1)."""
+    """Strength of that corruption, > 0: variance of the noise (of shot noise: at white), standard
+    deviation of the blur in pixels, degrees of the rotation, factor of the shear; of all others a
+    fraction or share, 0 to 1 (docs/robustness.md)."""
 
     corrupted_share: float = 1.0
     """Share of the training images that is corrupted, 0 to 1; the seed says which."""

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from fisherae.autoencoder import Autoencoder
 from fisherae.data import sources
 from fisherae.data.contamination import contaminate
-from fisherae.data.corruptions import corruption_levels
+from fisherae.data.corruptions import CORRUPTIONS, corruption_levels
 from fisherae.data.images import ImageDataset
 from fisherae.distributions import BernoulliLikelihood, GaussianLikelihood
 from fisherae.errors import InputError
@@ -115,7 +115,8 @@ def _check(recipe: Recipe) -> None:
             f"a Bernoulli decoder needs pixels in [0, 1], network '{recipe.model.network}' draws "
             f"them in {recipe.model.value_range}: give --likelihood gaussian"
         )
-    if bernoulli and recipe.data.corruption == "noise":
+    corruption = recipe.data.corruption
+    if bernoulli and corruption is not None and not CORRUPTIONS[corruption].keeps_range:
         raise InputError(
             "a Bernoulli decoder needs pixels in [0, 1], which noisy training images leave: give "
             "--likelihood gaussian, or another corruption"

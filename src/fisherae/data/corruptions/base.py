@@ -1,5 +1,6 @@
 r"""What a corruption is."""
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
 from typing import ClassVar
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from fisherae.errors import InputError
 
-__all__ = ["Corruption", "check_fraction"]
+__all__ = ["Corruption", "check_fraction", "check_images", "check_range"]
 
 
 @dataclass(frozen=True)
@@ -26,10 +27,12 @@ class Corruption(ABC):
         name: short, for files and tables.
         label: for the axis of a figure.
         level: the strength, a subclass's first field; 0 leaves the images as they are.
+        keeps_range: whether the images stay between the ends of their range.
     """
 
     name: ClassVar[str]
     label: ClassVar[str]
+    keeps_range: ClassVar[bool] = True
 
     @property
     def level(self) -> float:
@@ -48,6 +51,8 @@ class Corruption(ABC):
             raise InputError(
                 f"images are {x.dtype}: give floats, see fisherae.data.images.to_float"
             )
+        if self.level == 0:
+            return x.clone()
         return self._corrupt(x, generator, x.device if generator is None else generator.device)
 
     @abstractmethod
@@ -61,3 +66,18 @@ def check_fraction(name: str, value: float) -> None:
     """Raises an `InputError` unless the value lies in [0, 1]."""
     if not 0 <= value <= 1:
         raise InputError(f"{name} is {value}: give a number in [0, 1]")
+
+
+def check_range(value_range: tuple[float, float]) -> None:
+    """Raises an `InputError` unless the range has two finite ends, the lower one first."""
+    low, high = value_range
+    if not -math.inf < low < high < math.inf:
+        raise InputError(f"value_range is {value_range}: give finite numbers, low < high")
+
+
+def check_images(x: Tensor, name: str) -> None:
+    """Raises an `InputError` unless x has the shape (N, C, H, W)."""
+    if x.dim() != 4:
+        raise InputError(
+            f"{name}: images are of shape {tuple(x.shape)}: give the shape (N, C, H, W)"
+        )

@@ -5,23 +5,69 @@ from collections.abc import Sequence
 from typing import Any
 
 from fisherae.data.corruptions.base import Corruption
-from fisherae.data.corruptions.components import GaussianNoise, Mask, SaltAndPepper
+from fisherae.data.corruptions.components import GaussianNoise, Mask, SaltAndPepper, ShotNoise
+from fisherae.data.corruptions.edges import CannyEdges
+from fisherae.data.corruptions.geometric import (
+    GlassBlur,
+    MotionBlur,
+    Rotation,
+    Scale,
+    Shear,
+    Translation,
+)
+from fisherae.data.corruptions.overlays import Brightness, Fog, Spatter, Stripes
+from fisherae.data.corruptions.strokes import DottedLine, Zigzag
 from fisherae.data.corruptions.whole import Blur, Contrast, Occlusion
 from fisherae.errors import InputError
 
-__all__ = ["CORRUPTIONS", "LEVELS", "corruption_levels"]
+__all__ = ["CORRUPTIONS", "LEVELS", "SUITE", "corruption_levels"]
 
+_OF_THE_SUITE: tuple[type[Corruption], ...] = (
+    ShotNoise,
+    SaltAndPepper,
+    GlassBlur,
+    MotionBlur,
+    Shear,
+    Scale,
+    Rotation,
+    Brightness,
+    Translation,
+    Stripes,
+    Fog,
+    Spatter,
+    DottedLine,
+    Zigzag,
+    CannyEdges,
+)
+SUITE: tuple[str, ...] = tuple(kind.name for kind in _OF_THE_SUITE)
+"""The fifteen corruptions of MNIST-C, in its order, for grey and colour images of any size; each at
+the five severities that follow the 0 in `LEVELS`."""
 CORRUPTIONS: dict[str, type[Corruption]] = {
-    kind.name: kind for kind in (GaussianNoise, Mask, SaltAndPepper, Occlusion, Blur, Contrast)
+    kind.name: kind
+    for kind in (GaussianNoise, Mask, SaltAndPepper, Occlusion, Blur, Contrast, *_OF_THE_SUITE)
 }
 # Noise and mask: the range of the paper's figures.
 LEVELS: dict[str, tuple[float, ...]] = {
     "noise": (0.0, 0.1, 0.2, 0.5, 1.0),
     "mask": (0.0, 0.2, 0.4, 0.6, 0.8),
-    "salt-and-pepper": (0.0, 0.05, 0.1, 0.2, 0.4),
+    "salt-and-pepper": (0.0, 0.025, 0.05, 0.1, 0.2, 0.4),
     "occlusion": (0.0, 0.1, 0.2, 0.4, 0.6),
     "blur": (0.0, 0.5, 1.0, 2.0, 3.0),
     "contrast": (0.0, 0.2, 0.4, 0.6, 0.8),
+    "shot-noise": (0.0, 0.02, 0.05, 0.1, 0.2, 0.4),
+    "glass-blur": (0.0, 0.02, 0.04, 0.06, 0.08, 0.1),
+    "motion-blur": (0.0, 0.1, 0.2, 0.3, 0.4, 0.5),
+    "shear": (0.0, 0.2, 0.3, 0.4, 0.5, 0.6),
+    "scale": (0.0, 0.1, 0.2, 0.3, 0.4, 0.5),
+    "rotation": (0.0, 10.0, 20.0, 30.0, 40.0, 50.0),
+    "brightness": (0.0, 0.1, 0.2, 0.3, 0.4, 0.5),
+    "translation": (0.0, 0.05, 0.1, 0.15, 0.2, 0.25),
+    "stripes": (0.0, 0.2, 0.4, 0.6, 0.8, 1.0),
+    "fog": (0.0, 0.3, 0.45, 0.6, 0.75, 0.9),
+    "spatter": (0.0, 0.05, 0.1, 0.15, 0.2, 0.3),
+    "dotted-line": (0.0, 0.02, 0.04, 0.06, 0.08, 0.1),
+    "zigzag": (0.0, 0.02, 0.04, 0.06, 0.08, 0.1),
+    "canny-edges": (0.0, 0.2, 0.4, 0.6, 0.8, 1.0),
 }
 
 

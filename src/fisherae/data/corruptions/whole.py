@@ -7,10 +7,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from fisherae.data.corruptions.base import Corruption, check_fraction
+from fisherae.data.corruptions.base import Corruption, check_fraction, check_images
 from fisherae.errors import InputError
 
-__all__ = ["Blur", "Contrast", "Occlusion"]
+__all__ = ["Blur", "Contrast", "Occlusion", "blur_matrix"]
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Occlusion(Corruption):
     def _corrupt(
         self, x: Tensor, generator: torch.Generator | None, device: torch.device
     ) -> Tensor:
-        _check_images(x, self.name)
+        check_images(x, self.name)
         inside = []
         for size in x.shape[2:]:
             side = round(math.sqrt(self.fraction) * size)
@@ -99,10 +99,8 @@ class Blur(Corruption):
     def _corrupt(
         self, x: Tensor, generator: torch.Generator | None, device: torch.device
     ) -> Tensor:
-        _check_images(x, self.name)
-        if self.sigma == 0:
-            return x.clone()
-        rows, columns = (_blur_matrix(size, self.sigma).to(x.device) for size in x.shape[2:])
+        check_images(x, self.name)
+        rows, columns = (blur_matrix(size, self.sigma).to(x.device) for size in x.shape[2:])
         # In float32, white would round to more than 1, which a Bernoulli decoder does not take.
         return (rows @ x.double() @ columns.T).to(x)
 
@@ -142,7 +140,7 @@ class Contrast(Corruption):
         return flat.lerp(flat.mean(1, keepdim=True), self.reduction).view_as(x)
 
 
-def _blur_matrix(n: int, sigma: float) -> Tensor:
+def blur_matrix(n: int, sigma: float) -> Tensor:
     """G_n of `Blur` in float64, symmetric, of shape (n, n)."""
     period = 2 * n  # of the reflected line, on which j and 2n − 1 − j are one pixel
     # From σ = 2n on the weights, summed over the periods, are uniform to 10⁻⁸.
@@ -154,10 +152,3 @@ def _blur_matrix(n: int, sigma: float) -> Tensor:
     folded = weight.new_zeros(period).index_add(0, k % period, weight)
     i, j = torch.arange(n)[:, None], torch.arange(n)
     return folded[(j - i) % period] + folded[(-1 - j - i) % period]
-
-
-def _check_images(x: Tensor, name: str) -> None:
-    if x.dim() != 4:
-        raise InputError(
-            f"{name}: images are of shape {tuple(x.shape)}: give the shape (N, C, H, W)"
-        )

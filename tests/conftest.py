@@ -18,6 +18,7 @@ MATHEMATICS = (
     "fisherae.evaluation.clustering",
     "fisherae.evaluation.probe",
     "fisherae.evaluation.robustness",
+    "fisherae.objectives.deterministic",
     "fisherae.objectives.elbo",
     "fisherae.objectives.fisher",
     "fisherae.objectives.wae",

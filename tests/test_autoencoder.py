@@ -16,7 +16,7 @@ from torch import nn
 import fisherae as fae
 from fisherae import networks
 from fisherae.autoencoder import evaluating
-from fisherae.distributions import Bernoulli, Delta, DiagonalGaussian, IsotropicGaussian
+from fisherae.distributions import Bernoulli, Delta, DiagonalGaussian, Gaussian
 
 SHAPE, DIM = (1, 8, 8), 3
 
@@ -35,6 +35,8 @@ LIKELIHOODS = {
     "bernoulli": lambda: "bernoulli",
     "fixed": lambda: fae.GaussianLikelihood(0.3),
     "learned": lambda: fae.GaussianLikelihood(0.3, learned=True),
+    "channels": lambda: fae.GaussianLikelihood(0.3, learned=True, shape=(SHAPE[0], 1, 1)),
+    "pixels": lambda: fae.GaussianLikelihood(0.3, learned=True, shape=SHAPE),
 }
 PRIORS = {
     "normal": lambda: fae.StandardNormal(DIM),
@@ -107,7 +109,7 @@ def test_the_front_page_example():
     ("posterior", "q_type"), [("gaussian", DiagonalGaussian), ("delta", Delta)]
 )
 @pytest.mark.parametrize(
-    ("likelihood", "p_type"), [("gaussian", IsotropicGaussian), ("bernoulli", Bernoulli)]
+    ("likelihood", "p_type"), [("gaussian", Gaussian), ("bernoulli", Bernoulli)]
 )
 def test_encode_and_decode(x, posterior, q_type, likelihood, p_type):
     model = make("mlp", likelihood, posterior=posterior)
@@ -351,6 +353,9 @@ def edited(saved, *keys, value):
         (("likelihood", "scale"), 1.0, r"likelihood gaussian: .*'scale'"),
         (("likelihood", "variance"), -1.0, r"decoder variance must be .* got -1\.0"),
         (("likelihood", "variance"), "big", r"likelihood gaussian: "),
+        (("likelihood", "shape"), [0], r"variances must be of sizes ≥ 1, got \[0\]"),
+        (("likelihood", "shape"), [3], r"log_variance holds \(\), the model needs \(3,\)"),
+        (("likelihood", "shape"), 3, r"likelihood gaussian: "),
     ],
     ids=str,
 )

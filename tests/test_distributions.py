@@ -13,8 +13,8 @@ from fisherae.distributions import (
     BernoulliLikelihood,
     Delta,
     DiagonalGaussian,
+    Gaussian,
     GaussianLikelihood,
-    IsotropicGaussian,
 )
 from fisherae.divergences import hyvarinen_score
 from fisherae.errors import InputError
@@ -102,9 +102,9 @@ def test_delta_is_its_mean():
 
 @pytest.mark.parametrize("event", [(7,), (2, 3, 4)])
 @pytest.mark.parametrize("variance", [0.05, 1.0, 4.0])
-def test_isotropic_gaussian(event, variance):
+def test_gaussian_of_one_variance(event, variance):
     mean, x = double(5, *event), double(5, *event)
-    p = IsotropicGaussian(mean, torch.tensor(variance, dtype=torch.float64))
+    p = Gaussian(mean, torch.tensor(variance, dtype=torch.float64))
     torch_p = Independent(Normal(mean, variance**0.5), len(event))
     torch.testing.assert_close(p.log_prob(x), torch_p.log_prob(x))
 
@@ -114,27 +114,64 @@ def test_isotropic_gaussian(event, variance):
     torch.testing.assert_close(p.hyvarinen_score(x), hyvarinen_score(flat_log_prob, x.flatten(1)))
 
 
+@pytest.mark.parametrize("shape", [(3, 1, 1), (1, 2, 4), (3, 2, 4), (4,)])
+def test_gaussian_of_several_variances(shape):
+    """log p against torch.distributions, s_∇ against its definition by autograd."""
+    mean, x = double(5, 3, 2, 4), double(5, 3, 2, 4)
+    variance = double(*shape).exp()
+    p = Gaussian(mean, variance)
+    torch_p = Independent(Normal(mean, variance.sqrt().expand(3, 2, 4)), 3)
+    torch.testing.assert_close(p.log_prob(x), torch_p.log_prob(x))
+
+    def flat_log_prob(points):
+        return torch_p.log_prob(points.unflatten(1, (3, 2, 4)))
+
+    torch.testing.assert_close(p.hyvarinen_score(x), hyvarinen_score(flat_log_prob, x.flatten(1)))
+
+
+@pytest.mark.parametrize("method", ["log_prob", "hyvarinen_score"])
+@pytest.mark.parametrize("shape", [(), (3, 1, 1), (3, 2, 4)])
+def test_gradients_of_variances_equal_finite_differences(shape, method):
+    likelihood = GaussianLikelihood(0.3, learned=True, shape=shape).double()
+    with torch.no_grad():
+        likelihood.log_variance.add_(0.5 * torch.randn_like(likelihood.log_variance))
+    x, output = double(5, 3, 2, 4), double(5, 3, 2, 4)
+
+    def value():
+        return getattr(likelihood(output), method)(x).mean()
+
+    value().backward()
+    flat = likelihood.log_variance.data.view(-1)
+    for i, gradient in enumerate(likelihood.log_variance.grad.view(-1).tolist()):
+        flat[i] += 1e-6
+        above = value().item()
+        flat[i] -= 2e-6
+        below = value().item()
+        flat[i] += 1e-6
+        assert gradient == pytest.approx((above - below) / 2e-6, rel=1e-5, abs=1e-6)
+
+
 def test_hyvarinen_score_by_hand():
     """‖x − f‖² = 9 + 1, s² = 2, D = 2: 10 / (2·4) − 2 / 2."""
-    p = IsotropicGaussian(torch.tensor([[1.0, 2.0]]), torch.tensor(2.0))
+    p = Gaussian(torch.tensor([[1.0, 2.0]]), torch.tensor(2.0))
     torch.testing.assert_close(p.hyvarinen_score(torch.tensor([[4.0, 1.0]])), torch.tensor([0.25]))
 
 
 @pytest.mark.parametrize("method", ["log_prob", "hyvarinen_score"])
 def test_images_that_would_broadcast_are_refused(method):
-    p = IsotropicGaussian(torch.zeros(4, 1, 3, 3), torch.tensor(1.0))
+    p = Gaussian(torch.zeros(4, 1, 3, 3), torch.tensor(1.0))
     with pytest.raises(InputError, match=r"\(4, 3, 3\), the decoder's \(4, 1, 3, 3\)"):
         getattr(p, method)(torch.zeros(4, 3, 3))
 
 
 def test_an_empty_batch_has_no_values():
-    p = IsotropicGaussian(torch.zeros(0, 1, 3, 3), torch.tensor(1.0))
+    p = Gaussian(torch.zeros(0, 1, 3, 3), torch.tensor(1.0))
     assert p.log_prob(p.mean).shape == p.hyvarinen_score(p.mean).shape == (0,)
 
 
 def test_gaussian_samples():
     n = 100_000
-    p = IsotropicGaussian(torch.full((n, 1), 3.0, requires_grad=True), torch.tensor(4.0))
+    p = Gaussian(torch.full((n, 1), 3.0, requires_grad=True), torch.tensor(4.0))
     x = p.sample(torch.Generator().manual_seed(0))
     assert not x.requires_grad
     assert torch.equal(x, p.sample(torch.Generator().manual_seed(0)))
@@ -147,7 +184,7 @@ def test_the_reconstruction_term_is_smallest_at_the_mean_squared_error():
 
     def term(log_variance):
         variance = torch.tensor(log_variance, dtype=torch.float64).exp()
-        return IsotropicGaussian(mean, variance).hyvarinen_score(x).mean().item()
+        return Gaussian(mean, variance).hyvarinen_score(x).mean().item()
 
     best = minimize_scalar(term, bounds=(-5.0, 5.0), options={"xatol": 1e-9})
     assert math.exp(best.x) == pytest.approx((x - mean).square().mean().item(), rel=1e-6)
@@ -186,26 +223,78 @@ def test_gaussian_likelihood(variance, learned):
     assert p.variance.requires_grad == learned == bool(list(likelihood.parameters()))
 
 
-def test_gaussian_likelihood_learns_the_mean_squared_error():
-    likelihood = GaussianLikelihood(learned=True).double()
-    x, output = double(50, 16), double(50, 16)
-    optimizer = torch.optim.LBFGS(likelihood.parameters(), max_iter=100, tolerance_grad=1e-10)
+def learned(shape, x, output, method):
+    """The variances at which the mean score, or minus the mean log-likelihood, is smallest."""
+    likelihood = GaussianLikelihood(learned=True, shape=shape).double()
+    sign = 1 if method == "hyvarinen_score" else -1
+    optimizer = torch.optim.LBFGS(
+        likelihood.parameters(), max_iter=500, tolerance_grad=1e-11, line_search_fn="strong_wolfe"
+    )
 
     def closure():
         optimizer.zero_grad()
-        loss = likelihood(output).hyvarinen_score(x).mean()
+        loss = sign * getattr(likelihood(output), method)(x).mean()
         loss.backward()
         return loss
 
     optimizer.step(closure)
-    expected = (x - output).square().mean().item()
-    assert likelihood.variance.item() == pytest.approx(expected, rel=1e-5)
+    return likelihood.variance.detach()
+
+
+@pytest.mark.parametrize("method", ["log_prob", "hyvarinen_score"])
+@pytest.mark.parametrize(
+    ("shape", "shared"), [((), (0, 1, 2, 3)), ((3, 1, 1), (0, 2, 3)), ((3, 2, 2), (0,))]
+)
+def test_the_best_variances_are_mean_squared_errors(shape, shared, method):
+    """Of the pixels that share one."""
+    output = double(50, 3, 2, 2)
+    x = output + (0.5 * double(3, 2, 2)).exp() * double(50, 3, 2, 2)
+    expected = (x - output).square().mean(shared).view(shape)
+    torch.testing.assert_close(learned(shape, x, output, method), expected, rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize("method", ["log_prob", "hyvarinen_score"])
+def test_the_best_variances_of_a_linear_model_are_those_of_its_residuals(method):
+    """x = Bz + e, e ~ N(0, diag s²) with known s², f the linear regression on z."""
+    n, known = 200_000, torch.tensor([0.05, 0.2, 1.0, 0.4, 0.1, 0.6]).double()
+    z = double(n, 3)
+    x = z @ double(3, 6) + known.sqrt() * double(n, 6)
+    output = z @ torch.linalg.lstsq(z, x).solution
+    variances = learned((6,), x, output, method)
+    assert ((variances / known - 1).abs() < 5 * (2 / n) ** 0.5).all()
+
+
+def test_a_pixel_that_never_changes_does_not_outgrow_the_others():
+    """Its variance would be 0; it is the least that is allowed, a hundredth of the mean."""
+    output = torch.zeros(50, 4, dtype=torch.float64)
+    x = double(50, 4) * torch.tensor([0.0, 1.0, 1.0, 1.0])
+    likelihood = GaussianLikelihood(learned=True, shape=(4,)).double()
+    optimizer = torch.optim.Adam(likelihood.parameters(), 0.1)
+    for _ in range(300):
+        optimizer.zero_grad()
+        likelihood(output).hyvarinen_score(x).mean().backward()
+        optimizer.step()
+    still, *others = likelihood.variance.tolist()
+    assert still == pytest.approx(0.01 * sum(others) / 3.96, rel=0.05)
 
 
 @pytest.mark.parametrize("variance", [0.0, -1.0, math.inf, math.nan])
 def test_gaussian_likelihood_refuses(variance):
     with pytest.raises(InputError, match=f"decoder variance must be a positive number.*{variance}"):
         GaussianLikelihood(variance)
+
+
+@pytest.mark.parametrize("shape", [(0,), (-1, 1, 1)])
+def test_gaussian_likelihood_refuses_shapes(shape):
+    with pytest.raises(InputError, match="shape of decoder variances must be of sizes ≥ 1"):
+        GaussianLikelihood(shape=shape)
+
+
+@pytest.mark.parametrize("shape", [(3, 1, 1), (1, 4, 4), (1, 1, 8, 8)])
+def test_variances_that_would_broadcast_the_images_are_refused(shape):
+    likelihood = GaussianLikelihood(shape=shape)
+    with pytest.raises(InputError, match=r"for images of shape \(1, 8, 8\): give \(\), \(channels"):
+        likelihood(torch.zeros(5, 1, 8, 8))
 
 
 def test_bernoulli_likelihood_keeps_the_output():

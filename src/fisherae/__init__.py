@@ -14,7 +14,15 @@ if TYPE_CHECKING:
     from fisherae.divergences import fisher_divergence, hyvarinen_score
     from fisherae.errors import InputError, NonFiniteError
     from fisherae.estimator import FisherAutoencoder
-    from fisherae.objectives import ElboObjective, FisherObjective, WaeGanObjective
+    from fisherae.objectives import (
+        ContractiveObjective,
+        DenoisingObjective,
+        ElboObjective,
+        FisherObjective,
+        RegularizedObjective,
+        WaeGanObjective,
+        WaeMmdObjective,
+    )
     from fisherae.priors import (
         ExponentialFamily,
         FactorablePolynomial,
@@ -28,6 +36,8 @@ __version__ = "0.1.0"
 __all__ = [
     "Autoencoder",
     "BernoulliLikelihood",
+    "ContractiveObjective",
+    "DenoisingObjective",
     "DiagonalGaussian",
     "ElboObjective",
     "ExponentialFamily",
@@ -38,8 +48,10 @@ __all__ = [
     "GaussianMixture",
     "InputError",
     "NonFiniteError",
+    "RegularizedObjective",
     "StandardNormal",
     "WaeGanObjective",
+    "WaeMmdObjective",
     "fisher_divergence",
     "hyvarinen_score",
     "load",
@@ -55,7 +67,15 @@ _HOMES = {
     "divergences": ("fisher_divergence", "hyvarinen_score"),
     "errors": ("InputError", "NonFiniteError"),
     "estimator": ("FisherAutoencoder",),
-    "objectives": ("ElboObjective", "FisherObjective", "WaeGanObjective"),
+    "objectives": (
+        "ContractiveObjective",
+        "DenoisingObjective",
+        "ElboObjective",
+        "FisherObjective",
+        "RegularizedObjective",
+        "WaeGanObjective",
+        "WaeMmdObjective",
+    ),
     "priors": ("ExponentialFamily", "FactorablePolynomial", "GaussianMixture", "StandardNormal"),
     "samplers": ("sample",),
 }

@@ -116,7 +116,7 @@ class Autoencoder(nn.Module):
         return q
 
     def decode(self, z: Float[Tensor, "batch dim"]) -> Likelihood:
-        r"""p_θ(x|z) of each latent: an `IsotropicGaussian` or a `Bernoulli`."""
+        r"""p_θ(x|z) of each latent: an `Gaussian` or a `Bernoulli`."""
         if z.shape[-1] != self.dim:
             raise InputError(f"z has {z.shape[-1]} latent dimensions, the model has {self.dim}")
         distribution: Likelihood = self.likelihood(full_precision(self.decoder(z)))

@@ -1,6 +1,7 @@
 r"""What an encoder and a decoder return: q_φ(z|x) and p_θ(x|z)."""
 
 import math
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -8,6 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
+from fisherae.counts import is_count
 from fisherae.errors import InputError
 
 __all__ = [
@@ -15,8 +17,8 @@ __all__ = [
     "BernoulliLikelihood",
     "Delta",
     "DiagonalGaussian",
+    "Gaussian",
     "GaussianLikelihood",
-    "IsotropicGaussian",
     "Likelihood",
     "Posterior",
 ]
@@ -109,50 +111,49 @@ class Delta:
         return self.mean
 
 
-class IsotropicGaussian:
-    r"""The Gaussian decoder p_θ(x|z) = N(x; f_θ(z), s² I).
+class Gaussian:
+    r"""The Gaussian decoder p_θ(x|z) = N(x; f_θ(z), diag s²), with one s² or several.
 
     Arguments:
         mean: f_θ(z), shape (batch, *event).
-        variance: s², a scalar tensor.
+        variance: s², a tensor that broadcasts to an image: of shape () for one of all pixels,
+            (channels, 1, 1) for one of each channel, or that of an image.
 
     Example:
-        >>> p = IsotropicGaussian(torch.zeros(1, 4), torch.tensor(2.0))
+        >>> p = Gaussian(torch.zeros(1, 4), torch.tensor(2.0))
         >>> p.hyvarinen_score(torch.ones(1, 4))  # 4 / (2·2²) − 4 / 2
         tensor([-1.5000])
     """
 
-    def __init__(self, mean: Float[Tensor, "batch *event"], variance: Float[Tensor, ""]):
+    def __init__(self, mean: Float[Tensor, "batch *event"], variance: Float[Tensor, "..."]):
         self.mean = mean
         self.variance = variance
 
     def log_prob(self, x: Float[Tensor, "batch *event"]) -> Float[Tensor, " batch"]:
-        r"""log p(x|z) = −‖x − f(z)‖² / (2 s²) − (D/2) log(2π s²)."""
-        dims = self.mean.shape[1:].numel()
-        return -self._squared_error(x) / (2 * self.variance) - dims / 2 * torch.log(
-            2 * math.pi * self.variance
-        )
+        r"""log p(x|z) = −½ Σ_i [(x_i − f_i(z))² / s_i² + log(2π s_i²)]."""
+        constant = torch.log(2 * math.pi * self.variance).expand(self.mean.shape[1:]).sum()
+        return -((self._error(x).square() / self.variance).flatten(1).sum(1) + constant) / 2
 
     def hyvarinen_score(self, x: Float[Tensor, "batch *event"]) -> Float[Tensor, " batch"]:
-        r"""s_∇[p(x|z)] = ‖x − f(z)‖² / (2 s⁴) − D / s², eq. (6) of this decoder.
+        r"""s_∇[p(x|z)] = Σ_i [(x_i − f_i(z))² / (2 s_i⁴) − 1 / s_i²], eq. (6) of this decoder.
 
         At s = 1 and without the constant it is the reconstruction term of eq. (11).
         """
-        dims = self.mean.shape[1:].numel()
-        return self._squared_error(x) / (2 * self.variance.square()) - dims / self.variance
+        constant = self.variance.reciprocal().expand(self.mean.shape[1:]).sum()
+        return (self._error(x) / self.variance).square().flatten(1).sum(1) / 2 - constant
 
     def sample(self, generator: Generator | None = None) -> Float[Tensor, "batch *event"]:
-        r"""x = f(z) + s ε, without a gradient."""
+        r"""x = f(z) + s ⊙ ε, without a gradient."""
         with torch.no_grad():
             noise = torch.empty_like(self.mean).normal_(generator=generator)
             return self.mean + self.variance.sqrt() * noise
 
-    def _squared_error(self, x: Tensor) -> Tensor:
+    def _error(self, x: Tensor) -> Tensor:
         if x.shape != self.mean.shape:  # would broadcast
             raise InputError(
                 f"the images have shape {tuple(x.shape)}, the decoder's {tuple(self.mean.shape)}"
             )
-        return (x - self.mean).square().flatten(1).sum(1)
+        return x - self.mean
 
 
 class Bernoulli:
@@ -196,35 +197,48 @@ class Bernoulli:
         return torch.bernoulli(self.mean.detach(), generator=generator)
 
 
+LEAST_VARIANCE = 0.01
+"""The least of a decoder's variances, as a share of their mean."""
+
 Posterior = DiagonalGaussian | Delta
-Likelihood = IsotropicGaussian | Bernoulli
+Likelihood = Gaussian | Bernoulli
 
 
 class GaussianLikelihood(nn.Module):
-    r"""Makes a Gaussian decoder of a network's output: f_θ(z) ↦ N(f_θ(z), s² I).
+    r"""Makes a Gaussian decoder of a network's output: f_θ(z) ↦ N(f_θ(z), diag s²).
 
-    The Hyvärinen score is proper in s², so s² can be learned; of the reconstruction term alone
-    the optimum is the mean squared error per pixel.
+    The Hyvärinen score is proper in s², so s² can be learned, as by likelihood; of the
+    reconstruction term alone the optimum is the mean squared error over the pixels that share it.
+
+    Several variances are kept above a hundredth of their mean: a pixel that never changes, such as
+    the corners of MNIST, has the optimum s² = 0, where its terms would outgrow all others.
 
     Arguments:
         variance: s² > 0, in squared pixel units (fixed, or where learning starts).
         learned: whether s² is a parameter.
+        shape: of s², which broadcasts to an image: () for one of all pixels, (channels, 1, 1) for
+            one of each channel, (channels, height, width) for one of each pixel.
 
     Raises:
-        InputError: if the variance is not a positive number.
+        InputError: if the variance is not a positive number or the shape has other than positive
+            sizes; in `forward` if the shape does not broadcast to the images'.
 
     Example:
-        >>> likelihood = GaussianLikelihood(variance=0.1, learned=True)
-        >>> p = likelihood(torch.zeros(5, 1, 8, 8))
-        >>> p.mean.shape, round(p.variance.item(), 3)
-        (torch.Size([5, 1, 8, 8]), 0.1)
+        >>> likelihood = GaussianLikelihood(variance=0.1, learned=True, shape=(3, 1, 1))
+        >>> p = likelihood(torch.zeros(5, 3, 8, 8))
+        >>> p.mean.shape, p.variance.flatten()
+        (torch.Size([5, 3, 8, 8]), tensor([0.1000, 0.1000, 0.1000], grad_fn=...))
     """
 
-    def __init__(self, variance: float = 1.0, learned: bool = False):
+    def __init__(self, variance: float = 1.0, learned: bool = False, shape: Sequence[int] = ()):
         super().__init__()
         if not 0 < variance < math.inf:
             raise InputError(f"decoder variance must be a positive number, got {variance}")
-        log_variance = torch.tensor(math.log(variance))
+        if not all(map(is_count, shape)):
+            raise InputError(f"the shape of decoder variances must be of sizes ≥ 1, got {shape}")
+        self.shape = tuple(shape)
+        start = variance / (1 + LEAST_VARIANCE) if self.shape else variance
+        log_variance = torch.full(self.shape, math.log(start))
         if learned:
             self.log_variance = nn.Parameter(log_variance)
         else:
@@ -232,16 +246,29 @@ class GaussianLikelihood(nn.Module):
         self.learned = learned
 
     @property
-    def variance(self) -> Float[Tensor, ""]:
-        r"""s²."""
-        return self.log_variance.exp()
+    def variance(self) -> Float[Tensor, "..."]:
+        r"""s², of the shape that was given."""
+        free = self.log_variance.exp()
+        return free + LEAST_VARIANCE * free.mean() if self.shape else free
 
     @property
     def spec(self) -> dict[str, object]:
-        return {"likelihood": "gaussian", "variance": self.variance.item(), "learned": self.learned}
+        return {
+            "likelihood": "gaussian",
+            "variance": self.variance.mean().item(),
+            "learned": self.learned,
+            "shape": list(self.shape),
+        }
 
-    def forward(self, output: Float[Tensor, "batch *event"]) -> IsotropicGaussian:
-        return IsotropicGaussian(output, self.variance)
+    def forward(self, output: Float[Tensor, "batch *event"]) -> Gaussian:
+        event = tuple(output.shape[1:])
+        widths = zip(reversed(self.shape), reversed(event), strict=False)
+        if len(self.shape) > len(event) or any(own not in (1, given) for own, given in widths):
+            raise InputError(
+                f"decoder variances of shape {self.shape} for images of shape {event}: give (), "
+                "(channels, 1, 1) or the shape of the images"
+            )
+        return Gaussian(output, self.variance)
 
 
 class BernoulliLikelihood(nn.Module):

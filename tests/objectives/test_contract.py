@@ -18,23 +18,42 @@ def autoencoder(prior: nn.Module, likelihood: object, posterior: str = "gaussian
     )
 
 
-def fisher(**options: object) -> nn.Module:
+def fisher(shape: tuple[int, ...] = (), **options: object) -> nn.Module:
     prior = fae.FactorablePolynomial(d, 4)
     prior.weight.data.normal_()
-    return fae.FisherObjective(autoencoder(prior, fae.GaussianLikelihood(0.1, True)), **options)
+    likelihood = fae.GaussianLikelihood(0.1, True, shape)
+    return fae.FisherObjective(autoencoder(prior, likelihood), **options)
+
+
+def deterministic(likelihood: object = "bernoulli") -> fae.Autoencoder:
+    return autoencoder(fae.StandardNormal(d), likelihood, "delta")
 
 
 OBJECTIVES = {
     "fisher": fisher,
     "fisher, L = 2": lambda: fisher(samples=2),
     "fisher, half": lambda: fisher(score_fraction=0.5),
+    "fisher, a variance per channel": lambda: fisher(shape=(1, 1, 1)),
+    "fisher, a variance per pixel": lambda: fisher(shape=SHAPE),
+    "elbo, a variance per pixel": lambda: fae.ElboObjective(
+        autoencoder(fae.StandardNormal(d), fae.GaussianLikelihood(0.1, True, SHAPE))
+    ),
     "elbo, bernoulli": lambda: fae.ElboObjective(autoencoder(fae.StandardNormal(d), "bernoulli")),
     "elbo, gaussian": lambda: fae.ElboObjective(
         autoencoder(fae.StandardNormal(d), fae.GaussianLikelihood(0.1, True)), samples=2
     ),
-    "wae-gan": lambda: fae.WaeGanObjective(
-        autoencoder(fae.StandardNormal(d), "gaussian", "delta"), mlp.discriminator(d)
+    "elbo, β = 4": lambda: fae.ElboObjective(
+        autoencoder(fae.StandardNormal(d), "bernoulli"), beta=4.0
     ),
+    "plain": lambda: fae.DenoisingObjective(deterministic()),
+    "denoising": lambda: fae.DenoisingObjective(
+        deterministic(fae.GaussianLikelihood(0.1, True)), noise=0.25
+    ),
+    "contractive": lambda: fae.ContractiveObjective(deterministic()),
+    "contractive, exact": lambda: fae.ContractiveObjective(deterministic(), probes=None),
+    "regularised": lambda: fae.RegularizedObjective(deterministic("gaussian"), 0.1, 0.1),
+    "wae-gan": lambda: fae.WaeGanObjective(deterministic("gaussian"), mlp.discriminator(d)),
+    "wae-mmd": lambda: fae.WaeMmdObjective(deterministic("gaussian")),
 }
 
 

@@ -4,6 +4,8 @@ p(z) = N(0, I), p(x|z) = N(Wz, s²I) with orthogonal columns of W, so that the e
 N(s⁻² Σ Wᵀx, Σ), Σ = (I + WᵀW/s²)⁻¹, is diagonal and p(x) = N(0, WWᵀ + s²I).
 """
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -54,6 +56,11 @@ def losses(model, x, n=20_000):
         return fae.ElboObjective(model)(x.expand(n, D), reduce=False).total
 
 
+def seeded(objective, x):
+    torch.manual_seed(1)
+    return objective(x, reduce=False)
+
+
 def standard_error(values):
     return values.std() / len(values) ** 0.5
 
@@ -83,6 +90,37 @@ def test_with_a_posterior_like_the_prior_the_kl_term_is_zero(W):
     model = linear_vae(torch.zeros(d, D), torch.ones(d), W)
     terms = fae.ElboObjective(model)(torch.randn(5, D))
     assert terms.kl.item() == 0.0
+
+
+@pytest.mark.parametrize("beta", [0.5, 4.0])
+def test_beta_weighs_the_kl_alone(W, beta):
+    """β KL by torch.distributions; the reconstruction, and β = 1, are the VAE's."""
+    A, variance = posterior(W)
+    model, x = linear_vae(A, variance, W), torch.randn(7, D)
+    vae, one, other = (
+        seeded(fae.ElboObjective(model, **options), x)
+        for options in ({}, {"beta": 1.0}, {"beta": beta})
+    )
+    standard = Independent(Normal(torch.zeros(d), 1.0), 1)
+    kl = kl_divergence(Independent(Normal(x @ A.T, variance.sqrt()), 1), standard)
+    torch.testing.assert_close(vae.kl, kl)
+    torch.testing.assert_close(other.kl, beta * kl)
+    assert torch.equal(one.total, vae.total)
+    assert torch.equal(other.reconstruction, vae.reconstruction)
+
+
+def test_a_learned_variance_becomes_that_of_the_data(W, evidence):
+    """The σ-VAE: of exact W and posterior the best s² is the true one, ∂ELBO/∂s² is zero there."""
+    x = evidence.sample((200_000,))
+    for factor, sign in ((0.7, -1), (1.0, 0), (1.4, 1)):
+        likelihood = fae.GaussianLikelihood(factor * S2, learned=True)
+        objective = fae.ElboObjective(linear_vae(*posterior(W), W, likelihood))
+        losses = objective(x, reduce=False).reconstruction
+        (slope,) = torch.autograd.grad(losses.mean(), likelihood.parameters())
+        # Per image the slope in log s² is D/2 − ‖x − Wz‖² / (2 s²), of variance D/2 at the optimum.
+        error = (D / 2 / len(x)) ** 0.5
+        assert slope.sign() == sign or abs(slope) < 5 * error
+        assert sign == 0 or abs(slope) > 50 * error
 
 
 def test_more_samples_reduce_the_variance(W, evidence):
@@ -166,6 +204,13 @@ def test_other_models_are_refused():
     model = fae.Autoencoder(nn.Linear(D, d), decoder, fae.StandardNormal(d), posterior="delta")
     with pytest.raises(fae.InputError, match=r"Gaussian posterior.*got Delta"):
         fae.ElboObjective(model)
+
+
+@pytest.mark.parametrize("beta", [0.0, -1.0, math.inf, math.nan])
+def test_unusable_beta(beta):
+    model = fae.Autoencoder(nn.Linear(D, 2 * d), nn.Linear(d, D), fae.StandardNormal(d))
+    with pytest.raises(fae.InputError, match=f"β must be positive and finite, got {beta}"):
+        fae.ElboObjective(model, beta=beta)
 
 
 @pytest.mark.parametrize("samples", [0, -1])

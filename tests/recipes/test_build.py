@@ -12,7 +12,15 @@ from torch import Tensor, nn
 import fisherae as fae
 from fisherae.data.config import DataConfig
 from fisherae.distributions import BernoulliLikelihood, Delta, DiagonalGaussian, GaussianLikelihood
-from fisherae.objectives import ElboObjective, FisherObjective, WaeGanObjective
+from fisherae.objectives import (
+    ContractiveObjective,
+    DenoisingObjective,
+    ElboObjective,
+    FisherObjective,
+    RegularizedObjective,
+    WaeGanObjective,
+    WaeMmdObjective,
+)
 from fisherae.priors import FactorablePolynomial, StandardNormal
 from fisherae.recipes import named
 from fisherae.recipes.build import build_objective, build_optimizer, load_data
@@ -23,6 +31,10 @@ TERMS = {
     FisherObjective: ["posterior", "reconstruction", "stability"],
     ElboObjective: ["reconstruction", "kl"],
     WaeGanObjective: ["reconstruction", "penalty", "adversary"],
+    WaeMmdObjective: ["reconstruction", "penalty"],
+    DenoisingObjective: ["reconstruction"],
+    ContractiveObjective: ["reconstruction", "contraction"],
+    RegularizedObjective: ["reconstruction", "latent", "decoder"],
 }
 PAPER_BETAS, USUAL_BETAS = (0.5, 0.999), (0.9, 0.999)
 
@@ -49,6 +61,7 @@ TABLE: list[tuple[str, str, dict[str, Any]]] = [
     # the Fisher auto-encoder: eq. (10) and (13), Gaussian decoder, K = 5
     ("*-fisher*", "*", {"objective": FisherObjective, "variant": "exact"}),
     ("*-fisher*", "*", {"prior": FactorablePolynomial, "likelihood": GaussianLikelihood}),
+    ("*-fisher*", "*", {"variance.shape": ()}),
     ("*-fisher", "default", {"prior.order": 4}),
     ("*-fisher", "paper", {"prior.order": 5}),
     ("*-fisher-gaussian", "*", {"prior.order": 2}),
@@ -58,10 +71,14 @@ TABLE: list[tuple[str, str, dict[str, Any]]] = [
     ("*-fisher*", "paper", {"variance": 1.0, "learned": False, "score_fraction": 1.0}),
     # the VAE: Bernoulli decoder, which pixels in [−1, 1] do not allow
     ("*-vae", "*", {"objective": ElboObjective, "prior": StandardNormal}),
-    ("*-vae", "*", {"likelihood": BernoulliLikelihood}),
-    ("celeba-vae", "*", {"likelihood": GaussianLikelihood}),
-    ("celeba-vae", "default", {"variance": 0.1, "learned": True}),
-    ("celeba-vae", "paper", {"variance": 1.0, "learned": False}),
+    ("*-vae", "*", {"likelihood": BernoulliLikelihood, "beta": 1.0}),
+    ("celeba-*vae", "*", {"likelihood": GaussianLikelihood, "variance.shape": ()}),
+    ("celeba-*vae", "default", {"variance": 0.1, "learned": True}),
+    ("celeba-*vae", "paper", {"variance": 1.0, "learned": False}),
+    # β-VAE: Higgins et al. (2017); calibrated Gaussian: Rybkin et al. (2021)
+    ("*-beta-vae", "*", {"beta": 4.0}),
+    ("*-gaussian-vae", "*", {"likelihood": GaussianLikelihood, "variance.shape": ()}),
+    ("*-gaussian-vae", "*", {"variance": 0.1, "learned": True}),
     # WAE-GAN: Tolstikhin et al. (2018), https://arxiv.org/abs/1711.01558
     ("*-wae-gan", "*", {"objective": WaeGanObjective, "prior": StandardNormal, "samples": None}),
     ("*-wae-gan", "*", {"posterior": Delta, "encoder.outputs_per_dim": 1}),
@@ -72,6 +89,33 @@ TABLE: list[tuple[str, str, dict[str, Any]]] = [
     ("mnist-wae-gan", "*", {"weight": 10.0}),
     ("*-wae-gan", "*", {"adversary": "Linear 8 256, ReLU, Linear 256 1"}),
     ("celeba-wae-gan", "*", {"adversary": "Linear 64 256, ReLU, Linear 256 1"}),
+    # WAE-MMD: the same
+    ("*-wae-mmd", "*", {"objective": WaeMmdObjective, "weight": 1.0}),
+    ("mnist-wae-mmd", "*", {"weight": 10.0}),
+    ("celeba-wae-mmd", "*", {"weight": 100.0}),
+    ("*-wae-mmd", "*", {"adam": (1e-3, PAPER_BETAS), "schedule": ((30, 0.5), (50, 0.1))}),
+    # plain, denoising, contractive and regularised auto-encoders
+    *(
+        (f"*-{model}", "*", {"prior": StandardNormal, "posterior": Delta, "samples": None})
+        for model in ("wae-mmd", "ae", "dae", "cae", "rae")
+    ),
+    *(
+        (f"*-{model}", "*", {"encoder.outputs_per_dim": 1, "likelihood": BernoulliLikelihood})
+        for model in ("ae", "dae", "cae")
+    ),
+    *(
+        row
+        for name in ("*-wae-mmd", "*-rae", "celeba-ae", "celeba-dae", "celeba-cae", "*-wae-gan")
+        for row in (
+            (name, "*", {"likelihood": GaussianLikelihood, "variance": 1.0, "learned": False}),
+            (name, "*", {"encoder.outputs_per_dim": 1, "variance.shape": ()}),
+        )
+    ),
+    ("*-ae", "*", {"objective": DenoisingObjective, "noise": 0.0}),
+    ("*-dae", "*", {"objective": DenoisingObjective, "noise": 0.25}),
+    ("*-cae", "*", {"objective": ContractiveObjective, "weight": 0.1, "probes": 1}),
+    ("*-rae", "*", {"objective": RegularizedObjective}),
+    ("*-rae", "*", {"latent_weight": 1e-4, "decoder_weight": 1e-7}),
 ]
 
 # Layers with the numbers of Tables 2 and 4. Poolings and interpolations that Table 4 forgets (the
@@ -167,11 +211,17 @@ def describe(built: Built) -> dict[str, Any]:
         "prior": type(model.prior),
         "prior.order": getattr(model.prior, "order", None),
         "likelihood": type(likelihood),
-        "variance": round(likelihood.variance.item(), 6) if gaussian else None,
+        "variance": round(likelihood.variance.mean().item(), 6) if gaussian else None,
+        "variance.shape": likelihood.shape if gaussian else None,
         "learned": any(True for _ in likelihood.parameters()) if gaussian else None,
         "samples": getattr(objective, "samples", None),
         "score_fraction": getattr(objective, "score_fraction", None),
         "variant": getattr(objective, "variant", None),
+        "beta": getattr(objective, "beta", None),
+        "noise": getattr(objective, "noise", None),
+        "probes": getattr(objective, "probes", None),
+        "latent_weight": getattr(objective, "latent_weight", None),
+        "decoder_weight": getattr(objective, "decoder_weight", None),
         "weight": getattr(objective, "weight", None),
         "adversary": adversary and layers_of(adversary),
         "adam": adam_of(built.optimizer, model),
@@ -222,7 +272,7 @@ def test_objects(built: Built) -> None:
 def test_layers(built: Built) -> None:
     """The default preset's encoder is the paper's without normalisation, and with SiLU."""
     encoder, decoder = (" ".join(t.split()) for t in LAYERS[built.recipe.data.data])
-    if built.name.endswith("wae-gan"):
+    if built.objective.model.posterior is Delta:
         for two_outputs, one_output in DETERMINISTIC.items():
             encoder = encoder.replace(two_outputs, one_output)
     if built.preset == "default":
@@ -254,7 +304,9 @@ def test_decoder_draws_the_value_range(built: Built) -> None:
 
 
 FISHER, VAE, GAUSSIAN_VAE, WAE_GAN = "digits-fisher", "digits-vae", "celeba-vae", "digits-wae-gan"
-LEARNED_GAUSSIAN = {"likelihood": GaussianLikelihood, "variance": 0.1, "learned": True}
+DAE, CAE, RAE, WAE_MMD = (f"digits-{model}" for model in ("dae", "cae", "rae", "wae-mmd"))
+GAUSSIAN = {"likelihood": GaussianLikelihood, "variance.shape": ()}
+LEARNED_GAUSSIAN = GAUSSIAN | {"variance": 0.1, "learned": True}
 BETAS = (0.7, 0.9)
 # recipe, field, another value, and all that becomes different
 OVERRIDES: list[tuple[str, str, Any, dict[str, Any]]] = [
@@ -271,13 +323,28 @@ OVERRIDES: list[tuple[str, str, Any, dict[str, Any]]] = [
     (FISHER, "objective.order", 6, {"prior.order": 6}),
     (FISHER, "objective.variance", 0.3, {"variance": 0.3}),
     (FISHER, "objective.learn_variance", False, {"learned": False}),
+    (FISHER, "objective.variances", "channel", {"variance.shape": (1, 1, 1)}),
+    (FISHER, "objective.variances", "pixel", {"variance.shape": (1, 8, 8)}),
     (FISHER, "objective.samples", 3, {"samples": 3}),
     (FISHER, "objective.score_fraction", 0.5, {"score_fraction": 0.5}),
     (FISHER, "objective.variant", "reference", {"variant": "reference"}),
     (VAE, "objective.likelihood", "gaussian", LEARNED_GAUSSIAN),
     (GAUSSIAN_VAE, "objective.variance", 0.3, {"variance": 0.3}),
     (GAUSSIAN_VAE, "objective.learn_variance", False, {"learned": False}),
+    (GAUSSIAN_VAE, "objective.variances", "channel", {"variance.shape": (3, 1, 1)}),
+    (GAUSSIAN_VAE, "objective.variances", "pixel", {"variance.shape": (3, 64, 64)}),
     (VAE, "objective.samples", 3, {"samples": 3}),
+    (VAE, "objective.beta", 2.0, {"beta": 2.0}),
+    *(
+        (name, "objective.likelihood", "gaussian", GAUSSIAN | {"variance": 1.0, "learned": False})
+        for name in (DAE, CAE)
+    ),
+    (DAE, "objective.noise", 0.5, {"noise": 0.5}),
+    (CAE, "objective.weight", 3.0, {"weight": 3.0}),
+    (CAE, "objective.probes", None, {"probes": None}),
+    (RAE, "objective.latent_weight", 0.3, {"latent_weight": 0.3}),
+    (RAE, "objective.decoder_weight", 0.3, {"decoder_weight": 0.3}),
+    (WAE_MMD, "objective.weight", 3.0, {"weight": 3.0}),
     (WAE_GAN, "objective.weight", 3.0, {"weight": 3.0}),
     (
         WAE_GAN,
@@ -311,7 +378,7 @@ def test_override(name: str, path: str, value: Any, changes: dict[str, Any]) -> 
     assert changed.objective(changed.batch()).total.isfinite()
 
 
-@pytest.mark.parametrize("model", ["fisher", "vae", "wae-gan"])
+@pytest.mark.parametrize("model", ["fisher", "vae", "wae-gan", "wae-mmd", "dae", "cae", "rae"])
 def test_every_field_is_overridden(model: str) -> None:
     overridden = {path for name, path, *_ in OVERRIDES if name.endswith(f"-{model}")}
     recipe = named.recipe(f"digits-{model}")
@@ -323,7 +390,7 @@ def test_every_field_is_overridden(model: str) -> None:
     }
 
 
-@pytest.mark.parametrize("model", ["fisher", "vae", "wae-gan"])
+@pytest.mark.parametrize("model", ["fisher", "vae", "wae-gan", "ae", "cae"])
 @pytest.mark.parametrize(
     ("network", "shape", "message"),
     [
@@ -343,14 +410,16 @@ def test_network_that_does_not_suit_the_data(
         build_objective(recipe, shape)
 
 
-def test_bernoulli_decoder_needs_pixels_from_0_to_1() -> None:
-    recipe = override(named.recipe("celeba-vae"), "objective.likelihood", "bernoulli")
+@pytest.mark.parametrize("model", ["vae", "beta-vae", "ae", "dae", "cae"])
+def test_bernoulli_decoder_needs_pixels_from_0_to_1(model: str) -> None:
+    recipe = override(named.recipe(f"celeba-{model}"), "objective.likelihood", "bernoulli")
     with pytest.raises(fae.InputError, match=r"Bernoulli .* \[0, 1\]"):
         build_objective(recipe, SHAPES["celeba"])
 
 
-def test_batch_normalisation_needs_a_batch() -> None:
-    recipe = override(named.recipe("digits-fisher", "paper"), "training.batch_size", 1)
+@pytest.mark.parametrize(("name", "preset"), [(FISHER, "paper"), (WAE_MMD, "default")])
+def test_batch_normalisation_and_discrepancy_need_a_batch(name: str, preset: Any) -> None:
+    recipe = override(named.recipe(name, preset), "training.batch_size", 1)
     with pytest.raises(fae.InputError, match="batch_size"):
         build_objective(recipe, SHAPES["digits"])
 

@@ -8,13 +8,20 @@ import torch
 import fisherae as fae
 from fisherae.recipes import named
 from fisherae.recipes.build import load_data
-from fisherae.recipes.config import FisherRecipe, VaeRecipe, WaeGanRecipe, from_dict, to_dict
+from fisherae.recipes.config import (
+    FisherRecipe,
+    VaeRecipe,
+    WaeGanRecipe,
+    WaeMmdRecipe,
+    from_dict,
+    to_dict,
+)
 
 DATASETS = ("digits", "mnist", "celeba")
 
 
 def test_names() -> None:
-    assert len(named.NAMES) == 12
+    assert len(named.NAMES) == len(set(named.NAMES)) == 3 * 11
     assert {"mnist-fisher", "celeba-fisher-gaussian", "digits-vae", "mnist-wae-gan"} <= set(
         named.NAMES
     )
@@ -65,6 +72,15 @@ def test_wae_gan_follows_tolstikhin(
     assert recipe.objective.adversary_learning_rate == adversary
     factors = [recipe.training.learning_rate_factor(epoch) for epoch in (0, 29, 30, 49, 50, 99)]
     assert factors == [1.0, 1.0, 0.5, 0.5, 0.1, 0.1]
+
+
+@pytest.mark.parametrize(("data", "weight"), [("mnist", 10), ("celeba", 100)])
+def test_wae_mmd_follows_tolstikhin(data: str, weight: float) -> None:
+    recipe = named.recipe(f"{data}-wae-mmd", "paper")
+    assert isinstance(recipe, WaeMmdRecipe)
+    assert recipe.objective.weight == weight
+    assert recipe.training.learning_rate == 1e-3
+    assert recipe.training.schedule == ((30, 0.5), (50, 0.1))
 
 
 @pytest.mark.parametrize("data", DATASETS)

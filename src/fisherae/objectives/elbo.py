@@ -1,5 +1,6 @@
 r"""The evidence lower bound of the VAE, eq. (2)."""
 
+import math
 from dataclasses import dataclass
 
 from jaxtyping import Float
@@ -16,26 +17,37 @@ __all__ = ["ElboObjective", "ElboTerms"]
 
 @dataclass(frozen=True)
 class ElboTerms(LossTerms):
-    r"""The two terms of eq. (2): −E log p(x|z), summed over pixels, and KL[q(z|x) ‖ p(z)]."""
+    r"""The two terms of eq. (2): −E log p(x|z), summed over pixels, and β KL[q(z|x) ‖ p(z)]."""
 
     reconstruction: Tensor
     kl: Tensor
 
 
 class ElboObjective(nn.Module):
-    r"""L_VAE(x) = KL[q_φ(z|x) ‖ p(z)] − E_q log p_θ(x|z), eq. (2), with the analytic KL.
+    r"""L_VAE(x) = β KL[q_φ(z|x) ‖ p(z)] − E_q log p_θ(x|z), eq. (2), with the analytic KL.
+
+    β = 1 is the VAE, another the β-VAE, eq. (4) of Higgins et al. With a Gaussian decoder whose
+    variance is learned it is the σ-VAE of Rybkin et al., where the balance of the two terms, which
+    a fixed variance (or β) sets by hand, is part of the model.
 
     Arguments:
         model: an auto-encoder with a Gaussian posterior, a standard normal prior, and a Bernoulli
             or Gaussian decoder.
         samples: L, Monte Carlo samples per image.
+        beta: β > 0, the weight of the KL.
 
     Raises:
-        InputError: if the model's posterior or prior has no analytic KL.
+        InputError: if the model's posterior or prior has no analytic KL, or an argument is out of
+            range.
 
     References:
         Kingma and Welling (2014), Auto-Encoding Variational Bayes,
         https://arxiv.org/abs/1312.6114
+
+        Higgins et al. (2017), β-VAE, https://openreview.net/forum?id=Sy2fzU9gl
+
+        Rybkin, Daniilidis and Levine (2021), Simple and Effective VAE Training with Calibrated
+        Decoders, https://arxiv.org/abs/2006.13202
 
     Example:
         >>> import torch
@@ -47,7 +59,7 @@ class ElboObjective(nn.Module):
         ['reconstruction', 'kl']
     """
 
-    def __init__(self, model: Autoencoder, samples: int = 1):
+    def __init__(self, model: Autoencoder, samples: int = 1, beta: float = 1.0):
         super().__init__()
         if model.posterior is not DiagonalGaussian or not isinstance(model.prior, StandardNormal):
             raise InputError(
@@ -56,8 +68,11 @@ class ElboObjective(nn.Module):
             )
         if samples < 1:
             raise InputError(f"samples must be at least 1, got {samples}")
+        if not 0 < beta < math.inf:
+            raise InputError(f"the KL's weight β must be positive and finite, got {beta}")
         self.model = model
         self.samples = samples
+        self.beta = beta
 
     def forward(self, x: Float[Tensor, "batch *event"], reduce: bool = True) -> ElboTerms:
         r"""The terms, averaged over the batch, or per image where `reduce` is off."""
@@ -67,5 +82,5 @@ class ElboObjective(nn.Module):
             (self.model.decode(q.rsample()).log_prob(x) for _ in range(self.samples)),
             start=x.new_zeros(len(x)),
         )
-        terms = ElboTerms(-log_likelihood / self.samples, q.kl_standard_normal())
+        terms = ElboTerms(-log_likelihood / self.samples, self.beta * q.kl_standard_normal())
         return terms.mean() if reduce else terms

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from fisherae.autoencoder import Autoencoder
-from fisherae.distributions import DiagonalGaussian, GaussianLikelihood, IsotropicGaussian
+from fisherae.distributions import DiagonalGaussian, Gaussian, GaussianLikelihood
 from fisherae.errors import InputError
 from fisherae.objectives.terms import LossTerms
 
@@ -145,12 +145,12 @@ class FisherObjective(nn.Module):
         assert isinstance(q, DiagonalGaussian)  # checked at construction
         return q
 
-    def _decode(self, z: Tensor) -> IsotropicGaussian:
+    def _decode(self, z: Tensor) -> Gaussian:
         p = self.model.decode(z)
-        assert isinstance(p, IsotropicGaussian)
+        assert isinstance(p, Gaussian)
         return p
 
-    def _decoder_score(self, p: IsotropicGaussian, x: Tensor, z: Tensor) -> Tensor:
+    def _decoder_score(self, p: Gaussian, x: Tensor, z: Tensor) -> Tensor:
         r"""∇_z log p(x|z) = J_f(z)ᵀ (x − f(z)) / s², one product through the decoder."""
         exact = self.variant == "exact"
         (gradient,) = torch.autograd.grad(

@@ -14,9 +14,29 @@ from fisherae.distributions import BernoulliLikelihood, GaussianLikelihood
 from fisherae.errors import InputError
 from fisherae.networks import celeba, mlp, mnist, small
 from fisherae.networks.layers import lookup
-from fisherae.objectives import ElboObjective, FisherObjective, WaeGanObjective
+from fisherae.objectives import (
+    ContractiveObjective,
+    DenoisingObjective,
+    ElboObjective,
+    FisherObjective,
+    RegularizedObjective,
+    WaeGanObjective,
+    WaeMmdObjective,
+)
 from fisherae.priors import FactorablePolynomial, Prior, StandardNormal
-from fisherae.recipes.config import FisherRecipe, ModelConfig, Recipe, VaeRecipe, WaeGanRecipe
+from fisherae.recipes.config import (
+    ContractiveRecipe,
+    DenoisingRecipe,
+    ElboConfig,
+    FisherConfig,
+    FisherRecipe,
+    ModelConfig,
+    Recipe,
+    RegularizedRecipe,
+    VaeRecipe,
+    WaeGanRecipe,
+    WaeMmdRecipe,
+)
 
 __all__ = ["build_objective", "build_optimizer", "load_data", "training_images"]
 
@@ -69,24 +89,38 @@ def build_objective(recipe: Recipe, shape: tuple[int, ...]) -> nn.Module:
             recipe.model,
             shape,
             FactorablePolynomial(dim, fisher.order),
-            GaussianLikelihood(fisher.variance, fisher.learn_variance),
+            _gaussian(fisher, shape),
         )
         return FisherObjective(model, fisher.samples, fisher.score_fraction, fisher.variant)
     if isinstance(recipe, VaeRecipe):
         elbo = recipe.objective
-        likelihood = (
-            GaussianLikelihood(elbo.variance, elbo.learn_variance)
-            if elbo.likelihood == "gaussian"
-            else BernoulliLikelihood()
-        )
-        vae = _autoencoder(recipe.model, shape, StandardNormal(dim), likelihood)
-        return ElboObjective(vae, elbo.samples)
+        decoder = BernoulliLikelihood() if _is_bernoulli(recipe) else _gaussian(elbo, shape)
+        vae = _autoencoder(recipe.model, shape, StandardNormal(dim), decoder)
+        return ElboObjective(vae, elbo.samples, elbo.beta)
+    likelihood = BernoulliLikelihood() if _is_bernoulli(recipe) else GaussianLikelihood()
+    model = _autoencoder(recipe.model, shape, StandardNormal(dim), likelihood, posterior="delta")
+    return _deterministic(recipe, model)
+
+
+def _gaussian(config: FisherConfig | ElboConfig, shape: tuple[int, ...]) -> GaussianLikelihood:
+    shapes = {"shared": (), "channel": (shape[0], 1, 1), "pixel": shape}
+    return GaussianLikelihood(config.variance, config.learn_variance, shapes[config.variances])
+
+
+def _deterministic(recipe: Recipe, model: Autoencoder) -> nn.Module:
+    """The objective of a model with a deterministic encoder."""
+    if isinstance(recipe, DenoisingRecipe):
+        return DenoisingObjective(model, recipe.objective.noise)
+    if isinstance(recipe, ContractiveRecipe):
+        return ContractiveObjective(model, recipe.objective.weight, recipe.objective.probes)
+    if isinstance(recipe, RegularizedRecipe):
+        rae = recipe.objective
+        return RegularizedObjective(model, rae.latent_weight, rae.decoder_weight)
+    if isinstance(recipe, WaeMmdRecipe):
+        return WaeMmdObjective(model, recipe.objective.weight)
     assert isinstance(recipe, WaeGanRecipe)
-    wae = _autoencoder(
-        recipe.model, shape, StandardNormal(dim), GaussianLikelihood(), posterior="delta"
-    )
     # Tables 3 and 5 have the same discriminator, which any latents may use.
-    return WaeGanObjective(wae, mnist.discriminator(dim), recipe.objective.weight)
+    return WaeGanObjective(model, mnist.discriminator(model.dim), recipe.objective.weight)
 
 
 def build_optimizer(objective: nn.Module, recipe: Recipe) -> torch.optim.Adam:
@@ -109,7 +143,9 @@ def _check(recipe: Recipe) -> None:
     """What no single configuration can see."""
     if recipe.model.encoder_normalization == "batch" and recipe.training.batch_size < 2:
         raise InputError("batch normalisation needs a batch_size of at least 2")
-    bernoulli = isinstance(recipe, VaeRecipe) and recipe.objective.likelihood == "bernoulli"
+    if isinstance(recipe, WaeMmdRecipe) and recipe.training.batch_size < 2:
+        raise InputError("WAE-MMD compares batches with the prior: it needs a batch_size ≥ 2")
+    bernoulli = _is_bernoulli(recipe)
     if bernoulli and recipe.model.value_range != (0.0, 1.0):
         raise InputError(
             f"a Bernoulli decoder needs pixels in [0, 1], network '{recipe.model.network}' draws "
@@ -121,6 +157,12 @@ def _check(recipe: Recipe) -> None:
             "a Bernoulli decoder needs pixels in [0, 1], which noisy training images leave: give "
             "--likelihood gaussian, or another corruption"
         )
+
+
+def _is_bernoulli(recipe: Recipe) -> bool:
+    if not isinstance(recipe, VaeRecipe | DenoisingRecipe | ContractiveRecipe):
+        return False
+    return recipe.objective.likelihood == "bernoulli"
 
 
 def _autoencoder(

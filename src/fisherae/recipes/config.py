@@ -14,25 +14,34 @@ from fisherae.errors import InputError
 from fisherae.training.config import TrainingConfig
 
 __all__ = [
+    "ContractiveConfig",
+    "ContractiveRecipe",
+    "DenoisingConfig",
+    "DenoisingRecipe",
     "ElboConfig",
     "FisherConfig",
     "FisherRecipe",
     "ModelConfig",
     "Recipe",
+    "RegularizedConfig",
+    "RegularizedRecipe",
     "VaeRecipe",
     "WaeGanConfig",
     "WaeGanRecipe",
+    "WaeMmdConfig",
+    "WaeMmdRecipe",
     "from_dict",
     "to_dict",
 ]
 
 Normalization = Literal["none", "batch", "group"]
+Variances = Literal["shared", "channel", "pixel"]
 Activation = Literal["relu", "leaky_relu", "elu", "silu", "gelu", "softplus", "tanh"]
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The networks. Encoder and decoder are the same for all three families of models."""
+    """The networks. Encoder and decoder are the same for all families of models."""
 
     network: Literal["mnist", "celeba", "small", "mlp"] = "mnist"
     """mnist: Tables 2 and 3 (1x28x28); celeba: Tables 4 and 5 (3x64x64, pixels in [-1, 1]);
@@ -69,6 +78,10 @@ class FisherConfig:
     learn_variance: bool = True
     """Learn s²: the Hyvärinen score is proper in it."""
 
+    variances: Variances = "shared"
+    """shared: one s², the choice in doubt; channel: one of each channel; pixel: one of each pixel,
+    for images whose pixels are all uncertain, but differently so."""
+
     samples: int = 1
     """L, Monte Carlo samples per image."""
 
@@ -93,8 +106,71 @@ class ElboConfig:
     learn_variance: bool = True
     """Learn s² of a Gaussian decoder."""
 
+    variances: Variances = "shared"
+    """One s², or one of each channel or pixel."""
+
     samples: int = 1
     """L, Monte Carlo samples per image."""
+
+    beta: float = 1.0
+    """The weight of the KL: 1 is the VAE, more the β-VAE of Higgins et al. (2017)."""
+
+
+@dataclass(frozen=True)
+class DenoisingConfig:
+    """The plain auto-encoder, and with noise the denoising one of Vincent et al. (2008)."""
+
+    likelihood: Literal["bernoulli", "gaussian"] = "bernoulli"
+    """bernoulli: cross-entropy, which needs pixels in [0, 1]; gaussian: half the squared error."""
+
+    noise: float = 0.0
+    """Variance of the Gaussian noise added to the encoder's images, in squared pixel units."""
+
+    def __post_init__(self) -> None:
+        _require_finite("noise", self.noise, zero=True)
+
+
+@dataclass(frozen=True)
+class ContractiveConfig:
+    """The contractive auto-encoder of Rifai et al. (2011)."""
+
+    likelihood: Literal["bernoulli", "gaussian"] = "bernoulli"
+    """bernoulli: cross-entropy, which needs pixels in [0, 1]; gaussian: half the squared error."""
+
+    weight: float = 0.1
+    """λ, the weight of the squared norm of the encoder's Jacobian."""
+
+    probes: int | None = 1
+    """Random products that estimate the norm; None: exactly, with one product per latent."""
+
+    def __post_init__(self) -> None:
+        _require_finite("weight λ", self.weight)
+
+
+@dataclass(frozen=True)
+class RegularizedConfig:
+    """The regularised auto-encoder RAE-L2 of Ghosh et al. (2020)."""
+
+    latent_weight: float = 1e-4
+    """β, the weight of ½ ‖z‖²."""
+
+    decoder_weight: float = 1e-7
+    """λ, the weight of the decoder's squared parameters."""
+
+    def __post_init__(self) -> None:
+        _require_finite("latent_weight β", self.latent_weight)
+        _require_finite("decoder_weight λ", self.decoder_weight)
+
+
+@dataclass(frozen=True)
+class WaeMmdConfig:
+    """WAE-MMD as Tolstikhin et al. (2018) train it."""
+
+    weight: float = 10.0
+    """λ, the weight of the squared maximum mean discrepancy."""
+
+    def __post_init__(self) -> None:
+        _require_finite("weight λ", self.weight)
 
 
 @dataclass(frozen=True)
@@ -108,12 +184,14 @@ class WaeGanConfig:
     """Adam's learning rate of the adversary."""
 
     def __post_init__(self) -> None:
-        for name, value in (
-            ("weight λ", self.weight),
-            ("adversary_learning_rate", self.adversary_learning_rate),
-        ):
-            if not 0 < value < math.inf:
-                raise InputError(f"objective: {name} must be positive and finite, got {value}")
+        _require_finite("weight λ", self.weight)
+        _require_finite("adversary_learning_rate", self.adversary_learning_rate)
+
+
+def _require_finite(name: str, value: float, zero: bool = False) -> None:
+    if not (0 < value < math.inf or (zero and value == 0)):
+        least = "≥ 0" if zero else "positive"
+        raise InputError(f"objective: {name} must be {least} and finite, got {value}")
 
 
 @dataclass(frozen=True)
@@ -121,6 +199,8 @@ class Recipe:
     """Everything a training run is made of; a subclass per family adds its `objective`."""
 
     family: ClassVar[str]
+    has_prior: ClassVar[bool] = True
+    """Whether training knows of the prior; else N(0, I) stands in, until one is fitted."""
 
     name: Annotated[str, tyro.conf.Fixed, tyro.conf.Suppress] = ""
     """What follows `fisherae train` for the recipe as it is: its name, and its preset."""
@@ -156,8 +236,56 @@ class WaeGanRecipe(Recipe):
     objective: WaeGanConfig = field(default_factory=WaeGanConfig)
 
 
+@dataclass(frozen=True)
+class WaeMmdRecipe(Recipe):
+    """A Wasserstein auto-encoder with maximum mean discrepancy."""
+
+    family: ClassVar[str] = "wae-mmd"
+
+    objective: WaeMmdConfig = field(default_factory=WaeMmdConfig)
+
+
+@dataclass(frozen=True)
+class DenoisingRecipe(Recipe):
+    """A plain or denoising auto-encoder."""
+
+    family: ClassVar[str] = "dae"
+    has_prior: ClassVar[bool] = False
+
+    objective: DenoisingConfig = field(default_factory=DenoisingConfig)
+
+
+@dataclass(frozen=True)
+class ContractiveRecipe(Recipe):
+    """A contractive auto-encoder."""
+
+    family: ClassVar[str] = "cae"
+    has_prior: ClassVar[bool] = False
+
+    objective: ContractiveConfig = field(default_factory=ContractiveConfig)
+
+
+@dataclass(frozen=True)
+class RegularizedRecipe(Recipe):
+    """A regularised auto-encoder."""
+
+    family: ClassVar[str] = "rae"
+    has_prior: ClassVar[bool] = False
+
+    objective: RegularizedConfig = field(default_factory=RegularizedConfig)
+
+
 FAMILIES: dict[str, type[Recipe]] = {
-    recipe.family: recipe for recipe in (FisherRecipe, VaeRecipe, WaeGanRecipe)
+    recipe.family: recipe
+    for recipe in (
+        FisherRecipe,
+        VaeRecipe,
+        WaeGanRecipe,
+        WaeMmdRecipe,
+        DenoisingRecipe,
+        ContractiveRecipe,
+        RegularizedRecipe,
+    )
 }
 
 

@@ -176,7 +176,7 @@ def _finish(model: Autoencoder, images: Tensor, recipe: Recipe, run: RunDirector
     write_atomically(run.path / LATENTS, safetensors.torch.save({"z": z.cpu()}))
     model.save(run.path / MODEL)
     some = as_float(images[_chosen(images, recipe, VALIDATION_IMAGES)], recipe.model.value_range)
-    warn_of_silent_failure(model, some.to(z.device), z, run)
+    warn_of_silent_failure(model, some.to(z.device), z, run, recipe.has_prior)
 
 
 @torch.no_grad()

@@ -66,6 +66,7 @@ def warn_of_silent_failure(
     x: Float[Tensor, "images *event"],
     z: Float[Tensor, "n dim"],
     run: RunDirectory,
+    has_prior: bool = True,
 ) -> None:
     r"""Warns of what a finished training did not stop for; silent below 500 steps.
 
@@ -80,13 +81,15 @@ def warn_of_silent_failure(
         x: some of the training images.
         z: samples of the aggregated posterior.
         run: the run directory, for the number of steps and the name.
+        has_prior: whether training knew of the prior; else it cannot have failed.
 
     Warns:
         UserWarning: one for the latents and one for the prior, where there is a reason.
     """
     if run.metrics()[-1]["step"] < SETTLED or len(x) < 2:
         return
-    for failure in (_of_latents(active_latents(model, x)), _of_prior(model.prior, z)):
+    of_prior = _of_prior(model.prior, z) if has_prior else ""
+    for failure in (_of_latents(active_latents(model, x)), of_prior):
         if failure:
             warnings.warn(f"{run.path}: {failure}", stacklevel=2)
 
@@ -97,8 +100,8 @@ def _of_latents(active: Tensor) -> str:
         return (
             f"posterior collapse: none of the {dim} latents tells anything about the image, so "
             "that all reconstructions are alike: train longer, or give the reconstruction more "
-            "weight (--learn-variance or a smaller --variance of a Gaussian decoder; WAE-GAN: a "
-            "smaller --weight)"
+            "weight (--learn-variance or a smaller --variance of a Gaussian decoder; of WAE "
+            "and contractive AE: a smaller --weight)"
         )
     advice = f"train longer, or give fewer (--dim {used})"
     unused = f"{dim - used} of the {dim} latents tell nothing about the image: {advice}"

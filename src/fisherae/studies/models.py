@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from fisherae.errors import InputError
 from fisherae.recipes.config import Recipe
@@ -10,13 +11,20 @@ from fisherae.recipes.named import Preset
 from fisherae.recipes.run import MODEL, recipe_of, train_recipe
 from fisherae.studies.config import Budget, budgeted
 
-__all__ = ["LABELS", "MODELS", "essence", "runs_of", "train_once"]
+__all__ = ["LABELS", "MODELS", "essence", "run_of", "runs_of", "train_once"]
 
 LABELS = {
     "fisher": "Fisher AE",
     "fisher-gaussian": "Fisher AE, Gaussian prior",
     "vae": "VAE",
     "wae-gan": "WAE-GAN",
+    "ae": "AE",
+    "dae": "Denoising AE",
+    "cae": "Contractive AE",
+    "rae": "Regularised AE",
+    "beta-vae": "β-VAE",
+    "gaussian-vae": "Gaussian VAE",
+    "wae-mmd": "WAE-MMD",
 }
 """How figures and tables name a family."""
 MODELS = ("fisher", "vae", "wae-gan")
@@ -37,17 +45,32 @@ def runs_of(
         >>> [path.as_posix() for path, _ in runs["VAE"]][:2]
         ['runs/mnist-vae-paper/seed-0', 'runs/mnist-vae-paper/seed-1']
     """
-    suffix = "" if preset == "default" else f"-{preset}"
     return {
-        LABELS[model]: [
-            (
-                root / f"{data}-{model}{suffix}" / f"seed-{seed}",
-                budgeted(f"{data}-{model}", preset, budget, seed),
-            )
-            for seed in budget.seeds
-        ]
+        LABELS[model]: [run_of(data, model, preset, budget, seed, root) for seed in budget.seeds]
         for model in models
     }
+
+
+def run_of(
+    data: str, model: str, preset: Preset, budget: Budget, seed: int, root: Path, **objective: Any
+) -> tuple[Path, Recipe]:
+    """Where one run is or will be, and its recipe; fields of the objective that differ from the
+    recipe's are part of the directory's name.
+
+    Example:
+        >>> from fisherae.studies.config import BUDGETS
+        >>> cheap = BUDGETS["smoke"]["digits"]
+        >>> path, recipe = run_of("digits", "dae", "default", cheap, 0, Path("runs"), noise=1.0)
+        >>> path.as_posix(), recipe.objective.noise
+        ('runs/digits-dae-noise-1.0/seed-0', 1.0)
+    """
+    chosen: Any = budgeted(f"{data}-{model}", preset, budget, seed)
+    chosen = dataclasses.replace(
+        chosen, objective=dataclasses.replace(chosen.objective, **objective)
+    )
+    parts = [data, model, *([preset] if preset != "default" else [])]
+    parts += [f"{name}-{value}".lower().replace("_", "-") for name, value in objective.items()]
+    return root / "-".join(parts) / f"seed-{seed}", chosen
 
 
 def train_once(path: Path, recipe: Recipe, progress: bool = True) -> Path:

@@ -36,8 +36,8 @@ def add_runs(report: Report, studies: Mapping[Any, Study]) -> None:
             _row(label, one, environment)
             for (label, one), environment in zip(runs, environments, strict=True)
         ],
-        "Seconds are those of the training, on a machine with other work; s² is the variance of a "
-        "Gaussian decoder.",
+        "Seconds are those of the training, on a machine with other work; s² is the (mean) "
+        "variance of a Gaussian decoder.",
     )
     report.text("\n\n".join(dict.fromkeys(_machine(environment) for environment in environments)))
 
@@ -55,7 +55,7 @@ def _row(label: str, measures: Measures, environment: Mapping[str, Any]) -> list
         epochs,
         round(seconds),
         images / seconds if seconds else None,
-        None if variance is None else variance.item(),
+        None if variance is None else variance.mean().item(),
         " ".join(["fisherae", *environment["command"][1:]]),
     ]
 

@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from fisherae.errors import InputError
+from fisherae.one_dimensional.hermite import binomials, hermite, in_powers
 from fisherae.priors.base import FactorablePrior, Interval, check_count
 from fisherae.priors.score_matching import boundary_weight, solve
 
@@ -160,8 +161,8 @@ class FactorablePolynomial(FactorablePrior):
     @property
     def eta(self) -> Float[Tensor, "dim order"]:
         r"""The natural parameters η_jk of the monomials z_j^k, as in the paper."""
-        in_u = self._basis_in_powers() @ _column(self.weight)  # coefficients of u^k
-        in_z = _binomials(-self.location / self.scale, 1 / self.scale, self.order) @ in_u
+        in_u = in_powers(self.order).to(self.weight.device) @ _column(self.weight)
+        in_z = binomials(-self.location / self.scale, 1 / self.scale, self.order) @ in_u
         return in_z[:, 1:, 0].to(self.weight.dtype)
 
     @torch.no_grad()
@@ -173,26 +174,13 @@ class FactorablePolynomial(FactorablePrior):
             )
         self.location.zero_()
         self.scale.fill_(1.0)
-        basis = self._basis_in_powers()[1:]  # the constant is free
+        basis = in_powers(self.order)[1:].to(self.weight.device)  # the constant is free
         self.weight.copy_(torch.linalg.solve(basis, _column(eta))[..., 0])
 
     def _hermite(self, z: Tensor, degree: int) -> Tensor:
-        r"""h_0(u) … h_degree(u) on a new last axis: √(n+1) h_{n+1} = u h_n − √n h_{n−1}."""
+        r"""h_0(u) … h_degree(u) on a new last axis."""
         u = (self._check(z) - self.location) / self.scale
-        h = [torch.ones_like(u), u]
-        for n in range(1, degree):
-            h.append((u * h[n] - math.sqrt(n) * h[n - 1]) / math.sqrt(n + 1))
-        return torch.stack(h[: degree + 1], dim=-1)
-
-    def _basis_in_powers(self) -> Float[Tensor, "powers order"]:
-        r"""Column k − 1: the coefficients of h_k(u) / √k in powers of u."""
-        h = torch.zeros(self.order + 1, self.order + 1, dtype=torch.float64)
-        h[0, 0] = h[1, 1] = 1.0
-        for n in range(1, self.order):
-            shifted = h[n].roll(1)
-            h[n + 1] = (shifted - math.sqrt(n) * h[n - 1]) / math.sqrt(n + 1)
-        scaled = h[1:] / torch.arange(1, self.order + 1, dtype=h.dtype).sqrt()[:, None]
-        return scaled.mT.to(self.weight.device)
+        return torch.stack(hermite(u, degree), dim=-1)
 
 
 def _json_intervals(support: Tensor) -> list[list[float | None]]:
@@ -202,14 +190,3 @@ def _json_intervals(support: Tensor) -> list[list[float | None]]:
 
 def _column(rows: Tensor) -> Tensor:
     return rows.double()[..., None]
-
-
-def _binomials(shift: Tensor, slope: Tensor, order: int) -> Tensor:
-    r"""Per dimension, the matrix that turns coefficients of powers of u = shift + slope·z into
-    coefficients of powers of z: u^k = Σ_i C(k, i) shift^{k−i} slope^i z^i."""
-    shift, slope = shift.double(), slope.double()
-    rows = [
-        [math.comb(k, i) * shift ** max(k - i, 0) * slope**i for k in range(order + 1)]
-        for i in range(order + 1)
-    ]
-    return torch.stack([torch.stack(row, dim=-1) for row in rows], dim=-2)

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fisherae.autoencoder import Autoencoder
+from fisherae.autoencoder import Autoencoder, PosteriorName, posterior_of_order
 from fisherae.data import sources
 from fisherae.data.contamination import contaminate
 from fisherae.data.corruptions import corruption_levels
@@ -70,6 +70,8 @@ def build_objective(recipe: Recipe, shape: tuple[int, ...]) -> nn.Module:
             shape,
             FactorablePolynomial(dim, fisher.order),
             GaussianLikelihood(fisher.variance, fisher.learn_variance),
+            posterior_of_order(fisher.posterior_order),
+            fisher.posterior_order,
         )
         return FisherObjective(model, fisher.samples, fisher.score_fraction, fisher.variant)
     if isinstance(recipe, VaeRecipe):
@@ -79,11 +81,14 @@ def build_objective(recipe: Recipe, shape: tuple[int, ...]) -> nn.Module:
             if elbo.likelihood == "gaussian"
             else BernoulliLikelihood()
         )
-        vae = _autoencoder(recipe.model, shape, StandardNormal(dim), likelihood)
+        order = elbo.posterior_order
+        vae = _autoencoder(
+            recipe.model, shape, StandardNormal(dim), likelihood, posterior_of_order(order), order
+        )
         return ElboObjective(vae, elbo.samples)
     assert isinstance(recipe, WaeGanRecipe)
     wae = _autoencoder(
-        recipe.model, shape, StandardNormal(dim), GaussianLikelihood(), posterior="delta"
+        recipe.model, shape, StandardNormal(dim), GaussianLikelihood(), "delta", outputs_per_dim=1
     )
     # Tables 3 and 5 have the same discriminator, which any latents may use.
     return WaeGanObjective(wae, mnist.discriminator(dim), recipe.objective.weight)
@@ -127,9 +132,9 @@ def _autoencoder(
     shape: tuple[int, ...],
     prior: Prior,
     likelihood: nn.Module,
-    posterior: Any = "gaussian",
+    posterior: PosteriorName,
+    outputs_per_dim: int,
 ) -> Autoencoder:
-    outputs_per_dim = 1 if posterior == "delta" else 2
     encoder = {
         "normalization": config.encoder_normalization,
         "activation": config.encoder_activation,

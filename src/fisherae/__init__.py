@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fisherae import networks
     from fisherae.autoencoder import Autoencoder, load
-    from fisherae.distributions import BernoulliLikelihood, DiagonalGaussian, GaussianLikelihood
+    from fisherae.distributions import (
+        BernoulliLikelihood,
+        DiagonalGaussian,
+        GaussianLikelihood,
+        PolynomialPosterior,
+    )
     from fisherae.divergences import fisher_divergence, hyvarinen_score
     from fisherae.errors import InputError, NonFiniteError
     from fisherae.estimator import FisherAutoencoder
@@ -48,6 +53,7 @@ __all__ = [
     "GaussianMixture",
     "InputError",
     "NonFiniteError",
+    "PolynomialPosterior",
     "RegularizedObjective",
     "StandardNormal",
     "WaeGanObjective",
@@ -63,7 +69,12 @@ __all__ = [
 # not wait for torch.
 _HOMES = {
     "autoencoder": ("Autoencoder", "load"),
-    "distributions": ("BernoulliLikelihood", "DiagonalGaussian", "GaussianLikelihood"),
+    "distributions": (
+        "BernoulliLikelihood",
+        "DiagonalGaussian",
+        "GaussianLikelihood",
+        "PolynomialPosterior",
+    ),
     "divergences": ("fisher_divergence", "hyvarinen_score"),
     "errors": ("InputError", "NonFiniteError"),
     "estimator": ("FisherAutoencoder",),

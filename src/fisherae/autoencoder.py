@@ -11,12 +11,14 @@ from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
 from fisherae import networks
+from fisherae.counts import is_count
 from fisherae.distributions import (
     BernoulliLikelihood,
     Delta,
     DiagonalGaussian,
     GaussianLikelihood,
     Likelihood,
+    PolynomialPosterior,
     Posterior,
 )
 from fisherae.errors import InputError
@@ -25,14 +27,16 @@ from fisherae.networks.layers import full_precision, lookup
 from fisherae.priors import FactorablePolynomial, GaussianMixture, Prior, StandardNormal
 from fisherae.samplers import sample as sample_prior
 
-__all__ = ["Autoencoder", "decoded", "evaluating", "load"]
+__all__ = ["Autoencoder", "PosteriorName", "decoded", "evaluating", "load", "posterior_of_order"]
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
-POSTERIORS: dict[str, type[DiagonalGaussian] | type[Delta]] = {
+POSTERIORS: dict[str, type[DiagonalGaussian] | type[PolynomialPosterior] | type[Delta]] = {
     "gaussian": DiagonalGaussian,
+    "polynomial": PolynomialPosterior,
     "delta": Delta,
 }
+PosteriorName = Literal["gaussian", "polynomial", "delta"]
 LIKELIHOODS: dict[str, Callable[..., nn.Module]] = {
     "gaussian": GaussianLikelihood,
     "bernoulli": BernoulliLikelihood,
@@ -57,13 +61,15 @@ class Autoencoder(nn.Module):
 
     Arguments:
         encoder: any module, images (batch, *event) to (batch, 2·dim): μ and log σ² (with
-            `posterior="delta"`: (batch, dim), the latent itself).
+            `posterior="polynomial"`: (batch, K·dim), see `PolynomialPosterior.from_output`; with
+            "delta": (batch, dim), the latent itself).
         decoder: any module, (batch, dim) to images (batch, *event): f_θ(z), the mean of p_θ(x|z).
             For a Bernoulli likelihood it must end in a sigmoid.
         prior: p_η(z); its `dim` is the model's.
         likelihood: "gaussian" (s² = 1), "bernoulli", or a module that makes a distribution of the
             decoder's output, such as `GaussianLikelihood(variance=0.1, learned=True)`.
-        posterior: "gaussian", or "delta" for a deterministic encoder.
+        posterior: "gaussian"; "polynomial" for one of even order K, as many as the encoder has
+            outputs per dimension; or "delta" for a deterministic encoder.
 
     Raises:
         InputError: for an unknown likelihood or posterior; in `encode` and `decode` when the
@@ -85,7 +91,7 @@ class Autoencoder(nn.Module):
         decoder: nn.Module,
         prior: Prior,
         likelihood: Literal["gaussian", "bernoulli"] | nn.Module = "gaussian",
-        posterior: Literal["gaussian", "delta"] = "gaussian",
+        posterior: PosteriorName = "gaussian",
     ):
         super().__init__()
         self.encoder = encoder
@@ -102,10 +108,13 @@ class Autoencoder(nn.Module):
         return self.prior.dim
 
     def encode(self, x: Float[Tensor, "batch *event"]) -> Posterior:
-        r"""q_φ(z|x) of each image: a `DiagonalGaussian` (or a `Delta`)."""
+        r"""q_φ(z|x) of each image: a `DiagonalGaussian` (or a `PolynomialPosterior`, a `Delta`)."""
         _check_batch(self, x)
         output = full_precision(self.encoder(x))
-        width = self.posterior.outputs_per_dim * self.dim
+        orders = (
+            output.shape[-1:].numel() // (2 * self.dim) * 2
+        )  # of a polynomial: even, and as given
+        width = (self.posterior.outputs_per_dim or max(2, orders)) * self.dim
         if output.shape != (len(x), width):
             raise InputError(
                 f"the encoder returns shape {tuple(output.shape)} where a "
@@ -212,6 +221,22 @@ def load(path: Path | str, **parts: Any) -> Autoencoder:
     model.to(tensors["prior.support"].dtype)  # as saved: float64 stays float64
     model.load_state_dict(tensors)
     return model.eval()
+
+
+def posterior_of_order(order: int) -> PosteriorName:
+    r"""The posterior whose logarithm is a polynomial of that order, as `Autoencoder` names it; the
+    encoder has as many outputs per dimension.
+
+    Raises:
+        InputError: if the order is not an even number: no density has an odd one.
+
+    Example:
+        >>> posterior_of_order(2), posterior_of_order(4)
+        ('gaussian', 'polynomial')
+    """
+    if not is_count(order, least=2) or order % 2:
+        raise InputError(f"posterior_order must be an even number, 2 or larger, got {order!r}")
+    return "gaussian" if order == 2 else "polynomial"
 
 
 @torch.no_grad()

@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Generator, Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from fisherae.autoencoder import Autoencoder
+from fisherae.autoencoder import Autoencoder, posterior_of_order
 from fisherae.distributions import GaussianLikelihood
 from fisherae.errors import InputError, NonFiniteError
 from fisherae.networks import mlp
@@ -55,6 +55,7 @@ class FisherAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         batch_size: rows per step.
         learning_rate: of Adam.
         clip: largest gradient norm; None: no clipping.
+        posterior_order: of the posterior's polynomial: 2 is a Gaussian, 4 may be skew or bimodal.
         random_state: int, `RandomState`, or None for numpy's global one, never torch's global one.
         verbose: print the loss after each epoch.
 
@@ -95,6 +96,7 @@ class FisherAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         batch_size: int = 128,
         learning_rate: float = 1e-3,
         clip: float | None = 10.0,
+        posterior_order: int = 2,
         random_state: int | RandomState | None = None,
         verbose: bool = False,
     ):
@@ -107,6 +109,7 @@ class FisherAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         self.batch_size = batch_size
         self.learning_rate = learning_rate
         self.clip = clip
+        self.posterior_order = posterior_order
         self.random_state = random_state
         self.verbose = verbose
 
@@ -175,11 +178,14 @@ class FisherAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
 
     def _objective(self) -> FisherObjective:
         dim, features = _plain(self.latent_dim), (self.n_features_in_,)
+        posterior_order = _plain(self.posterior_order)
+        posterior = posterior_of_order(posterior_order)
         model = Autoencoder(
-            mlp.encoder(features, dim, hidden=self.hidden),
+            mlp.encoder(features, dim, posterior_order, hidden=self.hidden),
             mlp.decoder(features, dim, hidden=self.hidden[::-1], output="linear"),
             FactorablePolynomial(dim, _plain(self.order)),
             GaussianLikelihood(self.variance, learned=True),
+            posterior,
         )
         return FisherObjective(model, score_fraction=self.score_fraction)
 

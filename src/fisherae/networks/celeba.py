@@ -34,7 +34,8 @@ def encoder(
 
     Arguments:
         dim: number d of latent dimensions.
-        outputs_per_dim: 2 for a Gaussian posterior (mean, log variance), 1 for a deterministic one.
+        outputs_per_dim: 2 for a Gaussian posterior (mean, log variance), 1 for a deterministic one,
+            K for a polynomial one of order K.
         normalization: A name of `normalization`.
         activation: A name of `activation`.
 

@@ -26,7 +26,8 @@ def encoder(
     Arguments:
         shape: The shape of one input: (channels, height, width) or (features,).
         dim: number d of latent dimensions.
-        outputs_per_dim: 2 for a Gaussian posterior (mean, log variance), 1 for a deterministic one.
+        outputs_per_dim: 2 for a Gaussian posterior (mean, log variance), 1 for a deterministic one,
+            K for a polynomial one of order K.
         hidden: The widths of the hidden layers; empty for a linear encoder.
         activation: A name of `activation`.
         normalization: A name of `normalization`.

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from fisherae.autoencoder import Autoencoder
-from fisherae.distributions import DiagonalGaussian
+from fisherae.distributions import Delta, DensityPosterior
 from fisherae.errors import InputError
 from fisherae.objectives.terms import LossTerms
 from fisherae.priors import StandardNormal
@@ -31,8 +31,8 @@ class ElboObjective(nn.Module):
     a fixed variance (or β) sets by hand, is part of the model.
 
     Arguments:
-        model: an auto-encoder with a Gaussian posterior, a standard normal prior, and a Bernoulli
-            or Gaussian decoder.
+        model: an auto-encoder with a Gaussian or polynomial posterior, a standard normal prior,
+            and a Bernoulli or Gaussian decoder.
         samples: L, Monte Carlo samples per image.
         beta: β > 0, the weight of the KL.
 
@@ -61,10 +61,11 @@ class ElboObjective(nn.Module):
 
     def __init__(self, model: Autoencoder, samples: int = 1, beta: float = 1.0):
         super().__init__()
-        if model.posterior is not DiagonalGaussian or not isinstance(model.prior, StandardNormal):
+        if model.posterior is Delta or not isinstance(model.prior, StandardNormal):
             raise InputError(
-                "the ELBO needs a Gaussian posterior and a StandardNormal prior for its analytic "
-                f"KL, got {model.posterior.__name__} and {type(model.prior).__name__}"
+                "the ELBO needs a Gaussian posterior (or a polynomial one) and a StandardNormal "
+                f"prior for its analytic KL, got {model.posterior.__name__} and "
+                f"{type(model.prior).__name__}"
             )
         if samples < 1:
             raise InputError(f"samples must be at least 1, got {samples}")
@@ -77,7 +78,7 @@ class ElboObjective(nn.Module):
     def forward(self, x: Float[Tensor, "batch *event"], reduce: bool = True) -> ElboTerms:
         r"""The terms, averaged over the batch, or per image where `reduce` is off."""
         q = self.model.encode(x)
-        assert isinstance(q, DiagonalGaussian)
+        assert isinstance(q, DensityPosterior)  # checked at construction
         log_likelihood = sum(
             (self.model.decode(q.rsample()).log_prob(x) for _ in range(self.samples)),
             start=x.new_zeros(len(x)),

@@ -8,7 +8,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from fisherae.autoencoder import Autoencoder
-from fisherae.distributions import DiagonalGaussian, Gaussian, GaussianLikelihood
+from fisherae.distributions import (
+    Delta,
+    DensityPosterior,
+    DiagonalGaussian,
+    Gaussian,
+    GaussianLikelihood,
+)
 from fisherae.errors import InputError
 from fisherae.objectives.terms import LossTerms
 
@@ -41,7 +47,8 @@ class FisherObjective(nn.Module):
     p⋆(x) q_φ(z|x) and p_η(z) p_θ(x|z), up to a constant of the data.
 
     Arguments:
-        model: an auto-encoder with a Gaussian posterior and a Gaussian decoder; any prior.
+        model: an auto-encoder with a Gaussian or polynomial posterior and a Gaussian decoder; any
+            prior.
         samples: L, Monte Carlo samples per image.
         score_fraction: the share of each batch, drawn at random, on which the posterior and
             stability terms are estimated: without bias, but for batch normalisation in training,
@@ -51,10 +58,11 @@ class FisherObjective(nn.Module):
             (a) log q(z(x)|x) is differentiated through the reparameterised z as well, the mean's
             path cancels and the stability term becomes ½ ‖∇_x Σ_j log σ_j(x)‖², without a
             gradient to μ; (b) ∇_z log p(x|z) is a constant, so that the posterior term does not
-            train the decoder.
+            train the decoder. For Gaussian posteriors only.
 
     Raises:
-        InputError: if the posterior or the decoder is not Gaussian, or an argument out of range.
+        InputError: if the posterior has no density, the decoder is not Gaussian, or an argument is
+            out of range.
 
     References:
         Elkhalil, Hasan, Ding, Farsiu and Tarokh (2021), Fisher Auto-Encoders,
@@ -129,7 +137,7 @@ class FisherObjective(nn.Module):
         }
         return FisherTerms(**means)
 
-    def _sampled_terms(self, x: Tensor, q: DiagonalGaussian) -> FisherTerms:
+    def _sampled_terms(self, x: Tensor, q: DensityPosterior) -> FisherTerms:
         """The summand of eq. (11) for one sample z ~ q(z|x), per image."""
         z = q.rsample()
         p = self._decode(z)
@@ -140,9 +148,9 @@ class FisherObjective(nn.Module):
             stability=self._encoder_score(q, z, x).square().flatten(1).sum(1) / 2,
         )
 
-    def _encode(self, x: Tensor) -> DiagonalGaussian:
+    def _encode(self, x: Tensor) -> DensityPosterior:
         q = self.model.encode(x)
-        assert isinstance(q, DiagonalGaussian)  # checked at construction
+        assert isinstance(q, DensityPosterior)  # checked at construction
         return q
 
     def _decode(self, z: Tensor) -> Gaussian:
@@ -158,9 +166,9 @@ class FisherObjective(nn.Module):
         )
         return gradient
 
-    def _encoder_score(self, q: DiagonalGaussian, z: Tensor, x: Tensor) -> Tensor:
-        r"""∇_x log q(z|x) at fixed z = J_μᵀ(ε/σ) + J_{log σ}ᵀ(ε² − 1), one product through the
-        encoder. The reference variant lets z move with x."""
+    def _encoder_score(self, q: DensityPosterior, z: Tensor, x: Tensor) -> Tensor:
+        r"""∇_x log q(z|x) at fixed z = J_μᵀ(ε/σ) + J_{log σ}ᵀ(ε² − 1) of a Gaussian, one product
+        through the encoder. The reference variant lets z move with x."""
         if self.variant == "reference":
             (gradient,) = torch.autograd.grad(q.log_prob(z).sum(), x, create_graph=True)
         else:
@@ -171,9 +179,15 @@ class FisherObjective(nn.Module):
 
 
 def _check(model: Autoencoder, samples: int, score_fraction: float, variant: str) -> None:
-    if model.posterior is not DiagonalGaussian:
+    if model.posterior is Delta:
         raise InputError(
-            f"the Fisher objective needs a Gaussian posterior, got {model.posterior.__name__}"
+            "the Fisher objective needs a posterior with a density, 'gaussian' or 'polynomial', "
+            f"got {model.posterior.__name__}"
+        )
+    if variant == "reference" and model.posterior is not DiagonalGaussian:
+        raise InputError(
+            "the reference variant is what the published code computes, for a Gaussian posterior: "
+            "give variant='exact' with a polynomial one"
         )
     if not isinstance(model.likelihood, GaussianLikelihood):
         raise InputError(

@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from fisherae.errors import InputError
+from fisherae.one_dimensional.hermite import binomials, combined, hermite, in_powers
 from fisherae.priors.base import FactorablePrior, Interval, check_count
 from fisherae.priors.score_matching import boundary_weight, solve
 
@@ -72,12 +73,12 @@ class FactorablePolynomial(FactorablePrior):
 
     def log_density_per_dim(self, z: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
         powers = torch.arange(1, self.order + 1, dtype=z.dtype, device=z.device)
-        value = self._combined(self.weight * powers.rsqrt(), self._hermite(z, self.order)[1:])
+        value = combined(self.weight * powers.rsqrt(), self._hermite(z, self.order)[1:])
         return value.masked_fill(self._outside(z), -torch.inf)
 
     def score(self, z: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
         r"""∂ log p / ∂z_j = Σ_k k η_jk z_j^{k−1}."""
-        return self._combined(self.weight, self._hermite(z, self.order - 1)) / self.scale
+        return combined(self.weight, self._hermite(z, self.order - 1)) / self.scale
 
     @torch.no_grad()
     def fit(self, z: Float[Tensor, "n dim"]) -> "FactorablePolynomial":
@@ -159,8 +160,8 @@ class FactorablePolynomial(FactorablePrior):
     @property
     def eta(self) -> Float[Tensor, "dim order"]:
         r"""The natural parameters η_jk of the monomials z_j^k, as in the paper."""
-        in_u = self._basis_in_powers() @ _column(self.weight)  # coefficients of u^k
-        in_z = _binomials(-self.location / self.scale, 1 / self.scale, self.order) @ in_u
+        in_u = in_powers(self.order).to(self.weight.device) @ _column(self.weight)
+        in_z = binomials(-self.location / self.scale, 1 / self.scale, self.order) @ in_u
         return in_z[:, 1:, 0].to(self.weight.dtype)
 
     @torch.no_grad()
@@ -172,36 +173,12 @@ class FactorablePolynomial(FactorablePrior):
             )
         self.location.zero_()
         self.scale.fill_(1.0)
-        basis = self._basis_in_powers()[1:]  # the constant is free
+        basis = in_powers(self.order)[1:].to(self.weight.device)  # the constant is free
         self.weight.copy_(torch.linalg.solve(basis, _column(eta))[..., 0])
 
-    @staticmethod
-    def _combined(weight: Tensor, basis: Sequence[Tensor]) -> Tensor:
-        """Σ_k w_jk of the k-th function: term by term, which is many times faster than a sum over
-        an axis of few elements."""
-        first, *others = zip(weight.unbind(-1), basis, strict=True)
-        total = first[0] * first[1]
-        for one, values in others:
-            total = torch.addcmul(total, one, values)
-        return total
-
     def _hermite(self, z: Tensor, degree: int) -> list[Tensor]:
-        r"""h_0(u) … h_degree(u): √(n+1) h_{n+1} = u h_n − √n h_{n−1}."""
-        u = (self._check(z) - self.location) / self.scale
-        h = [torch.ones_like(u), u]
-        for n in range(1, degree):
-            h.append((u * h[n] - math.sqrt(n) * h[n - 1]) / math.sqrt(n + 1))
-        return h[: degree + 1]
-
-    def _basis_in_powers(self) -> Float[Tensor, "powers order"]:
-        r"""Column k − 1: the coefficients of h_k(u) / √k in powers of u."""
-        h = torch.zeros(self.order + 1, self.order + 1, dtype=torch.float64)
-        h[0, 0] = h[1, 1] = 1.0
-        for n in range(1, self.order):
-            shifted = h[n].roll(1)
-            h[n + 1] = (shifted - math.sqrt(n) * h[n - 1]) / math.sqrt(n + 1)
-        scaled = h[1:] / torch.arange(1, self.order + 1, dtype=h.dtype).sqrt()[:, None]
-        return scaled.mT.to(self.weight.device)
+        r"""h_0(u) … h_degree(u)."""
+        return hermite((self._check(z) - self.location) / self.scale, degree)
 
 
 def _json_intervals(support: Tensor) -> list[list[float | None]]:
@@ -211,14 +188,3 @@ def _json_intervals(support: Tensor) -> list[list[float | None]]:
 
 def _column(rows: Tensor) -> Tensor:
     return rows.double()[..., None]
-
-
-def _binomials(shift: Tensor, slope: Tensor, order: int) -> Tensor:
-    r"""Per dimension, the matrix that turns coefficients of powers of u = shift + slope·z into
-    coefficients of powers of z: u^k = Σ_i C(k, i) shift^{k−i} slope^i z^i."""
-    shift, slope = shift.double(), slope.double()
-    rows = [
-        [math.comb(k, i) * shift ** max(k - i, 0) * slope**i for k in range(order + 1)]
-        for i in range(order + 1)
-    ]
-    return torch.stack([torch.stack(row, dim=-1) for row in rows], dim=-2)

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fisherae.autoencoder import Autoencoder
+from fisherae.autoencoder import Autoencoder, PosteriorName, posterior_of_order
 from fisherae.data import sources
 from fisherae.data.contamination import contaminate
 from fisherae.data.corruptions import CORRUPTIONS, corruption_levels
@@ -90,15 +90,22 @@ def build_objective(recipe: Recipe, shape: tuple[int, ...]) -> nn.Module:
             shape,
             FactorablePolynomial(dim, fisher.order),
             _gaussian(fisher, shape),
+            posterior_of_order(fisher.posterior_order),
+            fisher.posterior_order,
         )
         return FisherObjective(model, fisher.samples, fisher.score_fraction, fisher.variant)
     if isinstance(recipe, VaeRecipe):
         elbo = recipe.objective
         decoder = BernoulliLikelihood() if _is_bernoulli(recipe) else _gaussian(elbo, shape)
-        vae = _autoencoder(recipe.model, shape, StandardNormal(dim), decoder)
+        order = elbo.posterior_order
+        vae = _autoencoder(
+            recipe.model, shape, StandardNormal(dim), decoder, posterior_of_order(order), order
+        )
         return ElboObjective(vae, elbo.samples, elbo.beta)
     likelihood = BernoulliLikelihood() if _is_bernoulli(recipe) else GaussianLikelihood()
-    model = _autoencoder(recipe.model, shape, StandardNormal(dim), likelihood, posterior="delta")
+    model = _autoencoder(
+        recipe.model, shape, StandardNormal(dim), likelihood, "delta", outputs_per_dim=1
+    )
     return _deterministic(recipe, model)
 
 
@@ -170,9 +177,9 @@ def _autoencoder(
     shape: tuple[int, ...],
     prior: Prior,
     likelihood: nn.Module,
-    posterior: Any = "gaussian",
+    posterior: PosteriorName,
+    outputs_per_dim: int,
 ) -> Autoencoder:
-    outputs_per_dim = 1 if posterior == "delta" else 2
     encoder = {
         "normalization": config.encoder_normalization,
         "activation": config.encoder_activation,

@@ -36,6 +36,7 @@ __all__ = [
 
 Normalization = Literal["none", "batch", "group"]
 Variances = Literal["shared", "channel", "pixel"]
+PosteriorOrder = Literal[2, 4, 6, 8]
 Activation = Literal["relu", "leaky_relu", "elu", "silu", "gelu", "softplus", "tanh"]
 
 
@@ -72,6 +73,10 @@ class FisherConfig:
     """K, the order of the polynomial prior: 2 is a Gaussian prior; odd orders (the paper's 5) are
     never a density on the whole line."""
 
+    posterior_order: PosteriorOrder = 2
+    """Order of the posterior's polynomial: 2 is a Gaussian posterior, 4 one that may be skew or
+    have two modes."""
+
     variance: float = 0.1
     """s², the decoder's variance in squared pixel units, fixed or where learning starts."""
 
@@ -99,6 +104,10 @@ class ElboConfig:
 
     likelihood: Literal["bernoulli", "gaussian"] = "bernoulli"
     """The decoder's distribution; bernoulli needs pixels in [0, 1]."""
+
+    posterior_order: PosteriorOrder = 2
+    """Order of the posterior's polynomial: 2 is a Gaussian posterior, 4 one that may be skew or
+    have two modes."""
 
     variance: float = 0.1
     """s², the variance of a Gaussian decoder, fixed or where learning starts."""

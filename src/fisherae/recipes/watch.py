@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from fisherae.autoencoder import Autoencoder, evaluating
-from fisherae.distributions import DiagonalGaussian, Posterior
+from fisherae.distributions import Delta, Posterior
 from fisherae.priors import FactorablePolynomial, FactorablePrior, Prior
 from fisherae.samplers.exact import Exact, improper_dims
 from fisherae.training.run import RunDirectory
@@ -56,7 +56,7 @@ def active_latents(model: Autoencoder, x: Float[Tensor, "images *event"]) -> Boo
 def active_in(posteriors: Sequence[Posterior]) -> Bool[Tensor, " dim"]:
     """`active_latents` of images that are encoded already, batch by batch."""
     signal = torch.cat([q.mean for q in posteriors]).var(0, correction=0)
-    variances = [q.std.square() for q in posteriors if isinstance(q, DiagonalGaussian)]
+    variances = [q.std.square() for q in posteriors if not isinstance(q, Delta)]
     noise = torch.cat(variances).mean(0) if variances else torch.ones_like(signal)
     return signal > ACTIVE * noise
 

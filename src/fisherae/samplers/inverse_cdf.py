@@ -3,15 +3,14 @@ r"""Exact samples of a factorable prior: one inverse cumulative distribution per
 import math
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Generator, Tensor
 
+from fisherae.one_dimensional.grid import cells_with_mass, cumulative, invert, normalized, spread
 from fisherae.priors import FactorablePrior
 
 __all__ = ["InverseCDF"]
 
-_NEGLIGIBLE = 40.0  # nats below the maximum: e⁻⁴⁰ ≈ 4e-18, less than one sample ever sees
 _REACH = 1e8  # the search for the mass starts with |z| from 1 / reach to reach
 _ROUNDS = 8  # each narrows the grid a hundredfold or more
 
@@ -43,7 +42,7 @@ class InverseCDF:
     def __init__(self, prior: FactorablePrior, points: int = 4096):
         self._grid = _search_grid(prior, points)
         mass = _cell_mass(self._grid, _log_density(prior, self._grid))
-        self._cdf = _cumulative(mass)
+        self._cdf = cumulative(mass)
         self._like = prior.support[:, 0]
         self.mean, self.std = (moment.to(self._like) for moment in _moments(self._grid, mass))
 
@@ -57,7 +56,7 @@ class InverseCDF:
     def quantile(self, u: Float[Tensor, "n dim"]) -> Float[Tensor, "n dim"]:
         r"""F⁻¹(u) per dimension, for u in [0, 1]."""
         values = u.to(self._cdf).mT.contiguous()
-        return _invert(values, self._cdf, self._grid).mT.contiguous().to(self._like)
+        return invert(values, self._cdf, self._grid).mT.contiguous().to(self._like)
 
 
 def _log_density(prior: FactorablePrior, grid: Tensor) -> Float[Tensor, "dim points"]:
@@ -86,53 +85,27 @@ def _first_grid(support: Float[Tensor, "dim 2"], points: int) -> Float[Tensor, "
 def _refine(
     grid: Float[Tensor, "dim points"], log_density: Float[Tensor, "dim points"], size: int
 ) -> Float[Tensor, "dim size"]:
-    """So many points, in the cells at a mode or within 40 nats of the highest point.
+    """So many points, in the cells with mass.
 
     One third is shared out evenly by cell (which zooms in), one by width, and one by √|p′| (the
-    error of a linear piece of F is |p′| width² / 8). A mode is kept however low it looks: it may
-    be narrower than its cell and higher in between.
+    error of a linear piece of F is |p′| width² / 8).
     """
-    around = F.pad(log_density, (1, 1), value=-torch.inf)
-    is_mode = (log_density >= around[:, :-2]) & (log_density >= around[:, 2:])
-    near = log_density > log_density.amax(-1, keepdim=True) - _NEGLIGIBLE
-    keep = (is_mode | near) & log_density.isfinite()
-    kept = (keep[:, 1:] | keep[:, :-1]).to(grid)
+    kept = cells_with_mass(log_density).to(grid)
     width = kept * grid.diff()
     bend = (grid.diff() * _density(log_density).diff().abs()).sqrt()  # width · √|p′|
-    share = _normalized(kept) + _normalized(width) + _normalized(bend)
-    even = torch.linspace(0, 1, size, dtype=grid.dtype, device=grid.device)
-    return _invert(even.expand(len(grid), -1).contiguous(), _cumulative(share), grid)
+    share = normalized(kept) + normalized(width) + normalized(bend)
+    return spread(share, grid, size)
 
 
 def _cell_mass(grid: Tensor, log_density: Tensor) -> Float[Tensor, "dim cells"]:
     """The probability of each cell by the trapezoidal rule."""
     density = _density(log_density)
-    return _normalized(grid.diff() * (density[:, 1:] + density[:, :-1]))
+    return normalized(grid.diff() * (density[:, 1:] + density[:, :-1]))
 
 
 def _density(log_density: Tensor) -> Tensor:
     """The density relative to its highest value."""
     return (log_density - log_density.amax(-1, keepdim=True)).exp()
-
-
-def _normalized(share: Tensor) -> Tensor:
-    return share / share.sum(-1, keepdim=True).clamp_min(torch.finfo(share.dtype).tiny)
-
-
-def _cumulative(share: Float[Tensor, "dim cells"]) -> Float[Tensor, "dim points"]:
-    """From 0 at the first point of the grid to 1 at the last."""
-    total = F.pad(share.cumsum(-1), (1, 0))
-    return total / total[:, -1:]
-
-
-def _invert(
-    u: Float[Tensor, "dim n"], cumulative: Float[Tensor, "dim points"], grid: Tensor
-) -> Float[Tensor, "dim n"]:
-    """Where the piecewise linear function through (grid, cumulative) takes the values u."""
-    right = torch.searchsorted(cumulative, u, right=True).clamp(1, grid.shape[-1] - 1)
-    low, high = cumulative.gather(-1, right - 1), cumulative.gather(-1, right)
-    fraction = ((u - low) / (high - low).clamp_min(torch.finfo(u.dtype).tiny)).clamp(0, 1)
-    return grid.gather(-1, right - 1).lerp(grid.gather(-1, right), fraction)
 
 
 def _moments(grid: Tensor, mass: Tensor) -> tuple[Float[Tensor, " dim"], Float[Tensor, " dim"]]:

@@ -1,0 +1,81 @@
+r"""Polynomials in one variable, in orthonormal Hermite polynomials and in powers.
+
+h_n is the n-th Hermite polynomial with E[h_m h_n] = δ_mn under N(0, 1); h_n′ = √n h_{n−1}, so that
+t_n = h_n / √n is an antiderivative of h_{n−1}.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+__all__ = ["binomials", "combined", "hermite", "in_powers"]
+
+
+def hermite(u: Float[Tensor, "*batch"], degree: int) -> list[Float[Tensor, "*batch"]]:
+    r"""h_0(u) … h_degree(u): √(n+1) h_{n+1} = u h_n − √n h_{n−1}.
+
+    Example:
+        >>> hermite(torch.tensor(2.0), 2)  # 1, u, (u² − 1) / √2
+        [tensor(1.), tensor(2.), tensor(2.1213)]
+    """
+    h = [torch.ones_like(u), u]
+    for n in range(1, degree):
+        h.append((u * h[n] - math.sqrt(n) * h[n - 1]) / math.sqrt(n + 1))
+    return h[: degree + 1]
+
+
+def combined(
+    weight: Float[Tensor, "*batch terms"], basis: Sequence[Float[Tensor, "*batch"]]
+) -> Float[Tensor, "*batch"]:
+    r"""Σ_k w_k of the k-th function, term by term: many times faster than a sum over an axis of few
+    elements.
+
+    Example:
+        >>> combined(torch.tensor([1.0, 0.5]), hermite(torch.tensor(2.0), 1))
+        tensor(2.)
+    """
+    first, *others = zip(weight.unbind(-1), basis, strict=True)
+    total = first[0] * first[1]
+    for one, values in others:
+        total = torch.addcmul(total, one, values)
+    return total
+
+
+def in_powers(order: int) -> Float[Tensor, "powers order"]:
+    r"""Column k − 1: the coefficients of t_k(u) = h_k(u) / √k in powers of u, in float64.
+
+    Example:
+        >>> in_powers(2)  # u and (u² − 1) / 2
+        tensor([[ 0.0000, -0.5000],
+                [ 1.0000,  0.0000],
+                [ 0.0000,  0.5000]], dtype=torch.float64)
+    """
+    h = torch.zeros(order + 1, order + 1, dtype=torch.float64)
+    h[0, 0] = h[1, 1] = 1.0
+    for n in range(1, order):
+        shifted = h[n].roll(1)
+        h[n + 1] = (shifted - math.sqrt(n) * h[n - 1]) / math.sqrt(n + 1)
+    scaled = h[1:] / torch.arange(1, order + 1, dtype=h.dtype).sqrt()[:, None]
+    return scaled.mT
+
+
+def binomials(
+    shift: Float[Tensor, "*batch"], slope: Float[Tensor, "*batch"], order: int
+) -> Float[Tensor, "*batch powers powers"]:
+    r"""The matrices that turn coefficients of powers of u = shift + slope·z into coefficients of
+    powers of z: u^k = Σ_i C(k, i) shift^{k−i} slope^i z^i. In float64.
+
+    Example:
+        >>> u_squared = torch.tensor([0.0, 0.0, 1.0]).double()  # (3 + 2z)²
+        >>> binomials(torch.tensor(3.0), torch.tensor(2.0), 2) @ u_squared
+        tensor([ 9., 12.,  4.], dtype=torch.float64)
+    """
+    shift, slope = shift.double(), slope.double()
+    rows = [
+        [math.comb(k, i) * shift ** max(k - i, 0) * slope**i for k in range(order + 1)]
+        for i in range(order + 1)
+    ]
+    return torch.stack([torch.stack(row, dim=-1) for row in rows], dim=-2)

@@ -12,6 +12,7 @@ from PIL import Image
 
 import fisherae as fae
 from fisherae.cli import COMMANDS, main
+from fisherae.data.corruptions import SUITE
 from fisherae.recipes import named
 
 TINY = ["--epochs", "1", "--limit", "64", "--batch-size", "32", "--device", "cpu"]
@@ -84,6 +85,37 @@ def test_evaluate(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert (trained / f"robustness-noise.{suffix}").stat().st_size > 0
     assert run("evaluate", trained, "--corruption", "mask", "--images", "50") == 0
     assert (trained / "robustness-mask.json").exists()
+
+
+def test_evaluate_under_the_suite(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("evaluate", trained, "--corruption", "suite", "--images", "40") == 0
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in SUITE)
+    written = json.loads((trained / "robustness-suite.json").read_text())
+    assert {point["corruption"] for point in written["points"]} == set(SUITE)
+    assert [point["severity"] for point in written["points"]] == 15 * [0, 1, 2, 3, 4, 5]
+    fog = [point for point in written["points"] if point["corruption"] == "fog"]
+    assert run("evaluate", trained, "--corruption", "fog", "--images", "40") == 0
+    alone = json.loads((trained / "robustness-fog.json").read_text())["points"]
+    assert [{**point, "corruption": "fog"} for point in alone] == [
+        {key: value for key, value in point.items() if key != "severity"} for point in fog
+    ]
+    for suffix in ("csv", "png", "svg"):
+        assert (trained / f"robustness-suite.{suffix}").stat().st_size > 0
+
+
+def test_attack(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("attack", trained, "--images", "40", "--steps", "5", "--restarts", "1")
+    assert run(*words) == 0
+    assert "shift" in capsys.readouterr().out
+    written = json.loads((trained / "attack-l2-latent.json").read_text())
+    # Shares of the range for each of 64 components.
+    assert [point["level"] for point in written["points"]] == [0.0, 0.2, 0.4, 0.8, 1.6]
+    shifts = [point["shift"] for point in written["points"]]
+    assert shifts[0] == 0
+    assert shifts == sorted(shifts)
+    assert run(*words, "--norm", "linf", "--target", "reconstruction", "--radii", "0.1") == 0
+    assert (trained / "attack-linf-reconstruction.png").stat().st_size > 0
 
 
 def test_sample(trained: Path) -> None:

@@ -76,6 +76,20 @@ def test_errors_are_those_of_numpy(model: Autoencoder) -> None:
     assert point.mse_std == pytest.approx(mse.std(), rel=1e-4)
 
 
+def test_the_shift_is_the_way_of_the_latents_over_their_spread() -> None:
+    images = torch.rand(300, *SHAPE)
+    clean, noisy = robustness(identity(), images, [GaussianNoise(0.0), GaussianNoise(0.3)])
+    moved = (corrupt(images, GaussianNoise(0.3), index=1) - images).square().sum() / 300
+    spread = images.flatten(1).var(0, correction=0).sum()
+    assert clean.shift == 0
+    assert noisy.shift == pytest.approx((moved / spread).sqrt().item(), rel=1e-5)
+
+
+def test_equal_latents_have_no_shift() -> None:
+    image = torch.rand(1, *SHAPE).expand(5, *SHAPE)
+    assert robustness(identity(), image, [Mask(0.5)])[0].shift is None
+
+
 def test_bce_is_for_pixels_between_0_and_1_only(model: Autoencoder) -> None:
     images = torch.rand(4, *SHAPE) * 2 - 1
     (point,) = robustness(model, images, [GaussianNoise(0.1)], value_range=(-1.0, 1.0))

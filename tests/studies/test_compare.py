@@ -35,7 +35,7 @@ def test_compare_writes_a_report_and_the_data(
 ) -> None:
     out = tmp_path / "compare"
     words = ["compare", *map(str, runs), "--out", str(out), "--images", "50", "--samples", "20"]
-    assert main([*words, "--extractor", "random-cnn"]) == 0
+    assert main([*words, "--extractor", "random-cnn", "--suite"]) == 0
     printed = capsys.readouterr().out
     assert "digits-fisher" in printed
     assert "digits-vae" in printed
@@ -52,6 +52,11 @@ def test_compare_writes_a_report_and_the_data(
     }
     assert all(row["images"] == "50" for row in rows)
     assert (out / "mask-mse.svg").is_file()
+    assert "mCE" in printed
+    assert "Corruption suite" in page
+    with (out / "suite.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == 3 * 15 * 6
+    assert (out / "suite-probe-map.png").is_file()
     assert (out / "generation.csv").is_file()
 
 

@@ -187,6 +187,18 @@ CASES: dict[str, Case] = {
         "has no t10k-images",
         lambda root: a_thesis(root) or (root / "folder" / "train-images-idx3-ubyte").touch(),
     ),
+    "evaluate: levels of the suite": (
+        "evaluate {run} --corruption suite --levels 1",
+        "the suite has its own levels",
+    ),
+    # attack
+    "attack: norm": ("attack {run} --norm l1", "l1"),
+    "attack: radius": ("attack {run} --radii -1", "radius is -1.0"),
+    "attack: no radius": ("attack {run} --radii", "no radii: give at least one"),
+    "attack: steps": ("attack {run} --steps 0", "steps is 0: give a positive whole number"),
+    "attack: restarts": ("attack {run} --restarts 0", "restarts is 0"),
+    "attack: images": ("attack {run} --images 0", "give at least one image"),
+    "attack: no run": ("attack nowhere", "nowhere"),
     # compare and report
     "compare: nothing": ("compare", "no runs: name at least one run directory"),
     "compare: twice": ("compare {run} {run}", "named twice"),

@@ -4,14 +4,14 @@ import re
 import shlex
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import tyro
 
 from fisherae import __version__
-from fisherae.cli.options import Compare, Demo, Evaluate, ReportPage, Reproduce, Sample
+from fisherae.cli.options import Attack, Compare, Demo, Evaluate, ReportPage, Reproduce, Sample
 from fisherae.cli.training import default_out, parse_training, recipes_page
 from fisherae.errors import InputError, NonFiniteError
 from fisherae.files import require_folder
@@ -27,6 +27,7 @@ usage: fisherae COMMAND [options]        fisherae COMMAND --help
   demo       train all three on embedded digits and write a report (a minute or two)
   train      train a recipe:      fisherae train mnist-fisher --data path/to/mnist
   evaluate   error under noise:   fisherae evaluate runs/mnist-fisher
+  attack     worst-case error:    fisherae attack runs/mnist-fisher
   sample     draw images:         fisherae sample runs/mnist-fisher --n 64
   compare    runs side by side:   fisherae compare runs/mnist-fisher runs/mnist-vae
   report     one page of runs:    fisherae report runs/mnist-fisher
@@ -147,8 +148,15 @@ def sample(words: list[str]) -> None:
 
 def evaluate(words: list[str]) -> None:
     options = _parse(Evaluate, words, "evaluate")
-    from fisherae.recipes.evaluate import evaluate_run
+    from fisherae.recipes.evaluate import evaluate_run, evaluate_suite
 
+    if options.corruption == "suite":
+        if options.levels is not None:
+            raise InputError("the suite has its own levels: give --levels with one corruption")
+        by_name, stem = evaluate_suite(options.run, options.images, options.data, options.seed)
+        _print_suite(by_name)
+        print(f"written: {stem}.json .csv .png .svg")
+        return
     points, stem = evaluate_run(
         options.run,
         options.corruption,
@@ -157,7 +165,27 @@ def evaluate(words: list[str]) -> None:
         options.data,
         options.seed,
     )
-    _print_points(points, options.corruption)
+    from fisherae.data.corruptions import CORRUPTIONS
+
+    _print_points(points, CORRUPTIONS[options.corruption].label)
+    print(f"written: {stem}.json .csv .png .svg")
+
+
+def attack(words: list[str]) -> None:
+    options = _parse(Attack, words, "attack")
+    from fisherae.recipes.evaluate import attack_run
+
+    points, stem = attack_run(
+        options.run,
+        options.norm,
+        options.target,
+        options.radii,
+        options.steps,
+        options.restarts,
+        options.images,
+        options.seed,
+    )
+    _print_points(points, f"{options.norm} radius")
     print(f"written: {stem}.json .csv .png .svg")
 
 
@@ -171,6 +199,7 @@ def compare(words: list[str]) -> None:
         options.images,
         options.samples,
         options.extractor,
+        options.suite,
         options.seed,
         _command("compare", words),
     )
@@ -224,6 +253,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "demo": demo,
     "train": train,
     "evaluate": evaluate,
+    "attack": attack,
     "sample": sample,
     "compare": compare,
     "report": report,
@@ -235,17 +265,43 @@ def _parse(options: type[Any], words: list[str], command: str) -> Any:
     return tyro.cli(options, args=words, prog=f"fisherae {command}")
 
 
-def _print_points(points: Sequence[Any], corruption: str) -> None:
+def _print_points(points: Sequence[Any], label: str) -> None:
+    _print_table(
+        (label, "BCE", "MSE", "NMI", "probe", "shift"),
+        [
+            (f"{p.level:.4g}", *map(_number, (p.bce, p.mse, p.nmi, p.probe, p.shift)))
+            for p in points
+        ],
+        "error to the clean image, mean per pixel; shift of the latents relative to their spread",
+    )
+
+
+def _print_suite(by_name: Mapping[str, Sequence[Any]]) -> None:
+    """Errors by severity, in 80 columns."""
+    rows = []
+    for name, points in by_name.items():
+        errors = [point.mse if point.bce is None else point.bce for point in points]
+        rows.append((name, *(_number(value, 3) for value in (*errors, points[-1].probe))))
+    severities = ["clean", *map(str, range(1, len(rows[0]) - 2))]
+    _print_table(
+        ("severity", *severities, "probe"),
+        rows,
+        "error to the clean image, mean per pixel (BCE, or MSE of pixels in [-1, 1]); probe: "
+        "accuracy on the latents at the last severity",
+    )
+
+
+def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from fisherae.data.corruptions import CORRUPTIONS
-
-    label = CORRUPTIONS[corruption].label
-    table = Table(caption="error to the clean image, mean per pixel", caption_justify="left")
-    for column in (label, "BCE", "MSE", "NMI", "probe"):
-        table.add_column(column, justify="right")
-    for point in points:
-        values = (point.bce, point.mse, point.nmi, point.probe)
-        table.add_row(f"{point.level:g}", *("–" if v is None else f"{v:.4f}" for v in values))
+    table = Table(caption=caption, caption_justify="left")
+    for column in header:
+        table.add_column(column, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
     Console().print(table)
+
+
+def _number(value: float | None, digits: int = 4) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"

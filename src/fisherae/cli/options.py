@@ -11,7 +11,7 @@ from fisherae.recipes.latent_prior import PriorKind
 from fisherae.recipes.named import Preset
 from fisherae.studies.config import BudgetName
 
-__all__ = ["Compare", "Demo", "Evaluate", "ReportPage", "Reproduce", "Run", "Sample"]
+__all__ = ["Attack", "Compare", "Demo", "Evaluate", "ReportPage", "Reproduce", "Run", "Sample"]
 
 
 @dataclass(frozen=True)
@@ -54,10 +54,11 @@ class Evaluate:
 
     run: tyro.conf.Positional[Path]
     """Run directory of a finished training."""
-    corruption: CorruptionName = "noise"
+    corruption: CorruptionName | Literal["suite"] = "noise"
     """noise: Gaussian, levels are variances; mask: fractions of components set to 0;
     salt-and-pepper: fractions set to the ends of the range; occlusion: shares of the area under a
-    square; blur: standard deviations in pixels; contrast: reductions, 1 leaves none."""
+    square; blur: standard deviations in pixels; contrast: reductions, 1 leaves none; suite: fifteen
+    of them, five severities each. What each does, and its unit: docs/robustness.md."""
     levels: tuple[float, ...] | None = None
     """Levels of the corruption. None: five standard ones."""
     images: int | None = None
@@ -66,6 +67,32 @@ class Evaluate:
     """Other data than the run's: a name or a folder."""
     seed: int = 0
     """Seed of the corruption and of k-means."""
+
+
+@dataclass(frozen=True)
+class Attack:
+    """Perturbs each test image within a radius so that its latent moves as far as possible, by
+    projected gradient ascent; prints what that does to the latents and reconstructions, and writes
+    attack-NORM-TARGET.json, .csv, .png."""
+
+    run: tyro.conf.Positional[Path]
+    """Run directory of a finished training."""
+    norm: Literal["l2", "linf"] = "l2"
+    """What the radius is of: l2, the root of the sum of squares over an image; linf, the largest
+    change of a component."""
+    target: Literal["latent", "reconstruction"] = "latent"
+    """What is moved: the posterior mean, or the reconstruction from the clean image."""
+    radii: tuple[float, ...] | None = None
+    """Radii, in units of the pixels. None: 0 and four from 0.025 to 0.2 of the range for each
+    component."""
+    steps: int = 100
+    """Gradient steps of each restart."""
+    restarts: int = 2
+    """Random starts, of which the best counts."""
+    images: int | None = None
+    """Use so many test images, a random subset. None: all."""
+    seed: int = 0
+    """Seed of the starts and of k-means."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +113,9 @@ class Compare:
     """Features of FID and KID: DATA-cnn (a classifier trained for it, of data with labels),
     random-cnn, or inception (needs the extra fisherae[inception]). None: DATA-cnn with labels,
     random-cnn without."""
+    suite: bool = False
+    """Measure also under fifteen corruptions at five severities, and give each model one score, the
+    mean corruption error relative to the first model named."""
     seed: int = 0
     """Seed of all measurements."""
 

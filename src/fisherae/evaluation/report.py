@@ -17,7 +17,7 @@ from fisherae.evaluation.figures.files import render
 from fisherae.evaluation.robustness import HIGHER_IS_BETTER, Measure, RobustnessPoint, over_runs
 from fisherae.files import write_atomically
 
-__all__ = ["Report", "robustness_table"]
+__all__ = ["Cell", "Report", "robustness_table"]
 
 Cell = str | float | None
 

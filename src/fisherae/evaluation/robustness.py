@@ -46,6 +46,8 @@ class RobustnessPoint:
         mse_std: as `bce_std`.
         probe: accuracy of a linear probe on the posterior means, in [0, 1]; None without one.
         nmi_tsne: of k-means on their t-SNE map, in [0, 1]; None without maps.
+        shift: how far the posterior means move, √(E‖μ(x̃) − μ(x)‖² / E‖μ(x) − Eμ(x)‖²): 1 is as far
+            as they are from each other; None where all clean ones are equal.
     """
 
     level: float
@@ -57,6 +59,7 @@ class RobustnessPoint:
     mse_std: float
     probe: float | None = None
     nmi_tsne: float | None = None
+    shift: float | None = None
 
 
 def robustness(
@@ -117,6 +120,7 @@ def robustness(
     if maps is not None and len(maps) != len(corruption_levels):
         raise InputError(f"{len(maps)} maps for {len(corruption_levels)} levels: give one each")
     by_level = latents_under(model, images, corruption_levels, seed, batch_size)
+    clean = posterior_means(model, images, batch_size)
     mapped: Sequence[Tensor | None] = maps or [None] * len(by_level)
     points = []
     for corruption, latents, shown in zip(corruption_levels, by_level, mapped, strict=True):
@@ -129,6 +133,7 @@ def robustness(
                 images=len(images),
                 bce_std=None if bce is None else bce.std(correction=0).item(),
                 mse_std=mse.std(correction=0).item(),
+                shift=_shift(latents, clean),
                 **_by_class(latents, labels, seed, probe, shown),
             )
         )
@@ -233,6 +238,13 @@ def posterior_means(
     with torch.no_grad(), evaluating(model):
         batches = torch.split(images, batch_size)
         return torch.cat([model.encode(batch.to(device)).mean.cpu() for batch in batches])
+
+
+def _shift(latents: Tensor, clean: Tensor) -> float | None:
+    """`RobustnessPoint.shift`."""
+    spread = (clean - clean.mean(0)).square().sum(1).mean()
+    moved = (latents - clean).square().sum(1).mean()
+    return (moved / spread).sqrt().item() if spread > 0 else None
 
 
 def _by_class(

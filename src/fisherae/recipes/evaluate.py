@@ -1,8 +1,10 @@
-"""What a trained run does: robustness to corrupted input, and samples."""
+"""What a trained run does: robustness to corrupted and attacked input, and samples."""
 
 import dataclasses
 import io
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -12,10 +14,11 @@ from torch import Generator, Tensor
 
 from fisherae import __version__
 from fisherae.autoencoder import Autoencoder
-from fisherae.data.corruptions import corruption_levels
-from fisherae.data.images import to_float
+from fisherae.data.corruptions import SUITE, Corruption, corruption_levels
+from fisherae.data.images import ImageDataset, to_float
 from fisherae.errors import InputError
 from fisherae.evaluation import figures
+from fisherae.evaluation.adversarial import LatentAttack, Norm, Target
 from fisherae.evaluation.probe import LinearProbe
 from fisherae.evaluation.robustness import RobustnessPoint, posterior_means, robustness
 from fisherae.files import require_folder, write_atomically, write_json
@@ -25,9 +28,73 @@ from fisherae.recipes.latent_prior import PriorKind, with_prior
 from fisherae.recipes.run import latents_of, load_run
 from fisherae.training.config import SEEDS
 
-__all__ = ["evaluate_run", "linear_probe", "sample_run", "save_samples"]
+__all__ = [
+    "attack_run",
+    "evaluate_run",
+    "evaluate_suite",
+    "linear_probe",
+    "sample_run",
+    "save_samples",
+]
 
 PROBE_IMAGES = 10_000
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """A trained run and the test images that it is measured on."""
+
+    path: Path
+    model: Autoencoder
+    recipe: Recipe
+    test: ImageDataset
+    seed: int
+    other: bool  # data than the run's
+
+    def points(
+        self, by_name: Mapping[str, Sequence[Corruption]]
+    ) -> dict[str, list[RobustnessPoint]]:
+        """Those of each corruption at its levels."""
+        value_range = self.recipe.model.value_range
+        x = to_float(self.test.images, value_range)
+        probe = None
+        if self.test.labels is not None and not self.other:
+            probe = linear_probe(self.model, self.recipe)
+        return {
+            name: robustness(
+                self.model, x, levels, self.test.labels, value_range, self.seed, probe=probe
+            )
+            for name, levels in by_name.items()
+        }
+
+    def write(self, name: str, rows: Sequence[Mapping[str, object]], **protocol: object) -> Path:
+        """NAME.json and NAME.csv, with the name of the data if it is another."""
+        other = [self.test.name.replace("/", "-")] if self.other else []
+        stem = self.path / "-".join([name, *other])
+        head = {
+            "data": dataclasses.asdict(self.recipe.data),
+            "split": "test",
+            "images": len(self.test),
+            **protocol,
+            "seed": self.seed,
+            "versions": {"fisherae": __version__, "torch": torch.__version__},
+        }
+        write_json(f"{stem}.json", {**head, "points": list(rows)})
+        figures.write_csv(Path(f"{stem}.csv"), rows)
+        return stem
+
+
+def _subject(path: Path | str, images: int | None, data: str | None, seed: int) -> _Subject:
+    if seed not in SEEDS or (images is not None and images < 1):
+        raise InputError(
+            f"images {images}, seed {seed}: give at least one image, a seed ≥ 0 and < 2³²"
+        )
+    model, recipe = load_run(path)
+    require_folder(path)
+    if data is not None:
+        recipe = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, data=data))
+    test = load_data(recipe, "test", progress=True, limit=images)
+    return _Subject(Path(path), model, recipe, test, seed, data is not None)
 
 
 def evaluate_run(
@@ -56,43 +123,100 @@ def evaluate_run(
         InputError: if the run is not finished, or an argument or the data is not usable.
     """
     corruption_levels(corruption, levels)  # before the images, which may take minutes
-    if seed not in SEEDS or (images is not None and images < 1):
-        raise InputError(
-            f"images {images}, seed {seed}: give at least one image, a seed ≥ 0 and < 2³²"
-        )
-    model, recipe = load_run(path)
-    require_folder(path)
-    if data is not None:
-        recipe = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, data=data))
-    value_range = recipe.model.value_range
-    chosen = corruption_levels(corruption, levels, value_range)
-    test = load_data(recipe, "test", progress=True, limit=images)
-    points = robustness(
-        model,
-        to_float(test.images, value_range),
-        chosen,
-        test.labels,
-        value_range,
-        seed,
-        probe=None if test.labels is None or data is not None else linear_probe(model, recipe),
-    )
-    other = [test.name.replace("/", "-")] if data is not None else []
-    stem = Path(path) / "-".join(["robustness", corruption, *other])
-    rows = [dataclasses.asdict(point) for point in points]
-    protocol = {
-        "data": dataclasses.asdict(recipe.data),
-        "split": "test",
-        "images": len(test),
-        "corruption": corruption,
-        "seed": seed,
-        "versions": {"fisherae": __version__, "torch": torch.__version__},
-    }
-    write_json(f"{stem}.json", {**protocol, "points": rows})
-    figures.write_csv(Path(f"{stem}.csv"), rows)
-    measure: Literal["bce", "mse"] = "mse" if points[0].bce is None else "bce"
-    curves = figures.error_curves({Path(path).name: [points]}, measure, chosen[0].label)
+    subject = _subject(path, images, data, seed)
+    chosen = corruption_levels(corruption, levels, subject.recipe.model.value_range)
+    points = subject.points({corruption: chosen})[corruption]
+    return points, _curves(subject, f"robustness-{corruption}", points, chosen)
+
+
+def evaluate_suite(
+    path: Path | str, images: int | None = None, data: str | None = None, seed: int = 0
+) -> tuple[dict[str, list[RobustnessPoint]], Path]:
+    """Measures a run under all corruptions of `fisherae.data.corruptions.SUITE`, at every severity,
+    and writes `robustness-suite.{json,csv,png,svg}`; otherwise as `evaluate_run`.
+
+    Returns:
+        The points of each corruption, and what the names of the files begin with.
+    """
+    subject = _subject(path, images, data, seed)
+    value_range = subject.recipe.model.value_range
+    points = subject.points({name: corruption_levels(name, None, value_range) for name in SUITE})
+    rows = [
+        {"corruption": name, "severity": severity, **dataclasses.asdict(point)}
+        for name, own in points.items()
+        for severity, point in enumerate(own)
+    ]
+    stem = subject.write("robustness-suite", rows, corruption="suite")
+    curves = figures.suite_curves({subject.path.name: [points]}, _measure(rows))
     figures.save_figure(curves, stem)
     return points, stem
+
+
+def attack_run(
+    path: Path | str,
+    norm: Norm = "l2",
+    target: Target = "latent",
+    radii: Sequence[float] | None = None,
+    steps: int = 100,
+    restarts: int = 2,
+    images: int | None = None,
+    seed: int = 0,
+) -> tuple[list[RobustnessPoint], Path]:
+    """Attacks a run on its test images, and writes `attack-NORM-TARGET.{json,csv,png,svg}` into its
+    directory.
+
+    Arguments:
+        path: the run directory.
+        norm: "l2" or "linf", see `fisherae.evaluation.adversarial.LatentAttack`.
+        target: "latent" or "reconstruction".
+        radii: of the perturbations, in units of the pixels; None: 0 and 0.025, 0.05, 0.1 and 0.2 of
+            the pixel range for each component, for "l2" times the root of their number.
+        steps: of each restart.
+        restarts: of which the best counts.
+        images: use so many test images, a random subset; None: all.
+        seed: of the restarts and of k-means.
+
+    Returns:
+        The points, and what the names of the files begin with.
+
+    Raises:
+        InputError: if the run is not finished, or an argument or the data is not usable.
+    """
+    subject = _subject(path, images, None, seed)
+    if radii is None:
+        low, high = subject.recipe.model.value_range
+        unit = math.sqrt(math.prod(subject.test.shape)) if norm == "l2" else 1.0
+        radii = [share * (high - low) * unit for share in (0.0, 0.025, 0.05, 0.1, 0.2)]
+    if not radii:
+        raise InputError("no radii: give at least one")
+    attacks = [
+        LatentAttack(
+            radius, subject.model, norm=norm, target=target, steps=steps, restarts=restarts
+        )
+        for radius in radii
+    ]
+    points = subject.points({"attack": attacks})["attack"]
+    protocol = {"norm": norm, "target": target, "steps": steps, "restarts": restarts}
+    return points, _curves(subject, f"attack-{norm}-{target}", points, attacks, protocol)
+
+
+def _curves(
+    subject: _Subject,
+    name: str,
+    points: Sequence[RobustnessPoint],
+    levels: Sequence[Corruption],
+    protocol: Mapping[str, object] | None = None,
+) -> Path:
+    """Writes the points at the levels of one corruption, and a picture of the error."""
+    rows = [dataclasses.asdict(point) for point in points]
+    stem = subject.write(name, rows, corruption=levels[0].name, **(protocol or {}))
+    runs = {subject.path.name: [points]}
+    figures.save_figure(figures.error_curves(runs, _measure(rows), levels[0].label), stem)
+    return stem
+
+
+def _measure(rows: Sequence[Mapping[str, object]]) -> Literal["bce", "mse"]:
+    return "mse" if rows[0]["bce"] is None else "bce"
 
 
 def linear_probe(model: Autoencoder, recipe: Recipe) -> LinearProbe | None:

@@ -10,7 +10,7 @@ from rich.table import Table
 from fisherae.data.corruptions import CORRUPTIONS, Corruption
 from fisherae.errors import InputError
 from fisherae.evaluation import figures
-from fisherae.evaluation.report import Report, robustness_table
+from fisherae.evaluation.report import Cell, Report, robustness_table
 from fisherae.evaluation.robustness import Measure
 from fisherae.files import require_folder
 from fisherae.recipes.run import recipe_of
@@ -19,6 +19,7 @@ from fisherae.studies.items import Drawn, curves, generation
 from fisherae.studies.measures import Protocol
 from fisherae.studies.models import essence
 from fisherae.studies.study import Study
+from fisherae.studies.suite import suite
 from fisherae.training.config import SEEDS
 from fisherae.training.run import RunDirectory
 
@@ -66,6 +67,7 @@ def compare_runs(
     images: int | None,
     samples: int,
     extractor: str | None,
+    with_suite: bool,
     seed: int,
     command: str,
 ) -> Path:
@@ -77,7 +79,10 @@ def compare_runs(
     require_folder(out)
     study = _study(runs, out, images, samples, extractor, seed)
     report = Report("Comparison of " + ", ".join(study.models)).command(command)
-    page = comparison(report, study, out).write(out / "report.html")
+    comparison(report, study, out)
+    if with_suite:
+        _add_suite(report, study, out)
+    page = report.write(out / "report.html")
     _print_errors(study)
     return page
 
@@ -122,18 +127,33 @@ def _study(
     return study
 
 
+def _add_suite(report: Report, study: Study, out: Path) -> None:
+    """The section of the corruption suite, and its scores printed."""
+    report.heading("Corruption suite").text(
+        "Fifteen corruptions at five severities (docs/robustness.md). The one score of a model is "
+        f"its mean corruption error relative to {next(iter(study.models))}: below 1 is better."
+    )
+    for name, drawn in suite(study).items():
+        _add(report, drawn, out, f"suite-{name}", data="suite")
+        for table in drawn.tables:
+            _print_table(table.caption, table.header, table.rows)
+
+
 def _print_errors(study: Study) -> None:
     for corruption in ("noise", "mask"):
         results = study.points(corruption)
         measure: Measure = "mse" if next(iter(results.values()))[0][0].bce is None else "bce"
         header, rows = robustness_table(results, measure)
-        table = Table(title=f"{measure.upper()} by {CORRUPTIONS[corruption].label}")
-        for column in header:
-            name = column == "model"
-            table.add_column(column, justify="left" if name else "right", no_wrap=name)
-        for row in rows:
-            table.add_row(*(Markup(cell).striptags() for cell in row))
-        Console().print(table)
+        _print_table(f"{measure.upper()} by {CORRUPTIONS[corruption].label}", header, rows)
+
+
+def _print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
+    table = Table(title=title)
+    for index, column in enumerate(header):
+        table.add_column(column, justify="right" if index else "left", no_wrap=not index)
+    for row in rows:
+        table.add_row(*(Markup(cell).striptags() for cell in row))
+    Console().print(table)
 
 
 def comparison(report: Report, study: Study, out: Path | None = None) -> Report:

@@ -196,9 +196,9 @@ def _poisson_quantile(uniform: Tensor, rate: Tensor) -> Tensor:
     uniform = uniform.clamp(2**-25, 1 - 2**-25)  # between the numbers that are drawn
     normal = torch.special.ndtri(uniform)
     # Cornish and Fisher's expansion is off by one at most, but for small rates.
-    k = (rate + rate.sqrt() * normal + (normal.square() - 1) / 6).round().clamp(min=0)
+    k: Tensor = (rate + rate.sqrt() * normal + (normal.square() - 1) / 6).round().clamp(min=0)
     while (short := torch.special.gammaincc(k + 1, rate) < uniform).any():
-        k = k + short
+        k = k + short.to(k)
     while (far := (k > 0) & (torch.special.gammaincc(k.clamp(min=1), rate) >= uniform)).any():
         k = k - far.to(k)
     return k

@@ -91,7 +91,7 @@ def _gradient(grey: Tensor, sigma: float) -> tuple[Tensor, Tensor]:
     rows, columns = (blur_matrix(size, sigma).to(grey.device) for size in grey.shape[2:])
     smooth = F.pad(rows @ grey @ columns.T, (1, 1, 1, 1), mode="replicate")
     across = grey.new_tensor([-0.5, 0.0, 0.5]) * grey.new_tensor([[0.25], [0.5], [0.25]])
-    dx, dy = F.conv2d(smooth, torch.stack([across, across.T])[:, None]).split(1, dim=1)
+    dx, dy = F.conv2d(smooth, torch.stack([across, across.T])[:, None]).chunk(2, dim=1)
     k = torch.arange(-8, 9, device=grey.device, dtype=grey.dtype)
     weight = (k / sigma).square().div(-2).exp()
     step = (weight[8] + weight[9]) / weight.sum() / 2

@@ -42,10 +42,15 @@ _OF_THE_SUITE: tuple[type[Corruption], ...] = (
 SUITE: tuple[str, ...] = tuple(kind.name for kind in _OF_THE_SUITE)
 """The fifteen corruptions of MNIST-C, in its order, for grey and colour images of any size; each at
 the five severities that follow the 0 in `LEVELS`."""
-CORRUPTIONS: dict[str, type[Corruption]] = {
-    kind.name: kind
-    for kind in (GaussianNoise, Mask, SaltAndPepper, Occlusion, Blur, Contrast, *_OF_THE_SUITE)
-}
+_OTHERS: tuple[type[Corruption], ...] = (
+    GaussianNoise,
+    Mask,
+    SaltAndPepper,
+    Occlusion,
+    Blur,
+    Contrast,
+)
+CORRUPTIONS: dict[str, type[Corruption]] = {kind.name: kind for kind in (*_OTHERS, *_OF_THE_SUITE)}
 # Noise and mask: the range of the paper's figures.
 LEVELS: dict[str, tuple[float, ...]] = {
     "noise": (0.0, 0.1, 0.2, 0.5, 1.0),

@@ -11,6 +11,7 @@ from fisherae.evaluation.figures.images import (
     samples,
 )
 from fisherae.evaluation.figures.maps import tsne_maps
+from fisherae.evaluation.figures.suite import suite_curves, suite_map
 
 __all__ = [
     "error_curves",
@@ -21,6 +22,8 @@ __all__ = [
     "reconstructions",
     "samples",
     "save_figure",
+    "suite_curves",
+    "suite_map",
     "training_curves",
     "tsne_maps",
     "write_csv",

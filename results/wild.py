@@ -1,0 +1,156 @@
+"""Robustness in the wild: the corruption suite and latent attacks, on the embedded digits.
+
+Trains VAE, Fisher AE and WAE-GAN, and measures each under the fifteen corruptions of the suite and
+under perturbations that are made against it. What was trained or measured before is taken as it is.
+
+    python results/wild.py RUNS STEM [--seeds 0 1 2]
+                                             RUNS holds the runs, or gets them; writes STEM.md,
+                                             STEM.csv, STEM-attack.csv and figures
+"""
+
+import argparse
+import dataclasses
+import math
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from fisherae.data.corruptions import Corruption, GaussianNoise
+from fisherae.evaluation.adversarial import LatentAttack, Norm
+from fisherae.evaluation.figures import error_curves, write_csv
+from fisherae.evaluation.figures.files import render
+from fisherae.evaluation.report import Report
+from fisherae.evaluation.robustness import RobustnessPoint, robustness
+from fisherae.files import write_atomically
+from fisherae.recipes.evaluate import linear_probe
+from fisherae.recipes.named import recipe
+from fisherae.studies.measures import Measures, Protocol
+from fisherae.studies.models import train_once
+from fisherae.studies.study import Study
+from fisherae.studies.suite import suite
+
+MODELS = {"VAE": "digits-vae", "Fisher AE": "digits-fisher", "WAE-GAN": "digits-wae-gan"}
+SHARES = (0.0, 0.05, 0.1, 0.2)  # of the pixel range, for each component
+STEPS, RESTARTS = 50, 1
+
+
+def trained(runs: Path, name: str, seed: int) -> Path:
+    chosen = recipe(name)
+    training = dataclasses.replace(chosen.training, seed=seed)
+    return train_once(runs / name / f"seed-{seed}", dataclasses.replace(chosen, training=training))
+
+
+def threats(one: Measures, share: float) -> dict[str, Corruption]:
+    """Perturbations of a share of the range for each component, by name."""
+    root = math.sqrt(one.images[0].numel())
+
+    def attack(norm: Norm, radius: float) -> LatentAttack:
+        return LatentAttack(radius, one.model, norm=norm, steps=STEPS, restarts=RESTARTS)
+
+    return {
+        "random": GaussianNoise(share**2),
+        "l2": attack("l2", share * root),
+        "linf": attack("linf", share),
+    }
+
+
+def attacked(one: Measures) -> dict[str, list[RobustnessPoint]]:
+    """The points of each kind of perturbation, at every share."""
+    by_share = [threats(one, share) for share in SHARES]
+    probe = linear_probe(one.model, one.recipe)
+    return {
+        kind: [
+            dataclasses.replace(point, level=share)
+            for share, point in zip(
+                SHARES,
+                robustness(
+                    one.model, one.images, [own[kind] for own in by_share], one.test.labels,
+                    one.value_range, probe=probe,
+                ),
+                strict=True,
+            )
+        ]
+        for kind in by_share[0]
+    }  # fmt: skip
+
+
+def saved(figure: Figure, path: str) -> str:
+    write_atomically(path, render(figure, "png"))
+    return Path(path).name
+
+
+def spread(values: Sequence[float]) -> str:
+    return f"{statistics.fmean(values):.3f} ± {statistics.stdev(values):.3f}"
+
+
+def attack_table(points: dict[str, list[dict[str, list[RobustnessPoint]]]]) -> list[list[Any]]:
+    rows: list[list[Any]] = []
+    for kind in next(iter(points.values()))[0]:
+        for index, share in enumerate(SHARES[1:], 1):
+            for model, runs in points.items():
+                at = [run[kind][index] for run in runs]
+                measures = ([getattr(p, m) for p in at] for m in ("shift", "bce", "probe"))
+                rows.append([kind, f"{share:g}", model, *map(spread, measures)])
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("runs", type=Path)
+    parser.add_argument("stem", type=Path)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    options = parser.parse_args()
+    stem: Path = options.stem
+    runs = {
+        label: [trained(options.runs, name, seed) for seed in options.seeds]
+        for label, name in MODELS.items()
+    }
+    study = Study(runs, Protocol(), options.runs)
+    drawn = suite(study)
+    write_csv(Path(f"{stem}.csv"), next(iter(drawn.values())).rows)
+    seeds = " ".join(map(str, options.seeds))
+    report = Report("Robustness in the wild")
+    report.command(f"python results/wild.py {options.runs} {stem} --seeds {seeds}")
+    report.text(
+        f"The default recipes of the embedded digits, {len(study.first.images)} test images, seeds "
+        f"{seeds}. The corruptions are those of docs/robustness.md, five severities each. The one "
+        "score is mCE: for each corruption the error summed over the severities, divided by the "
+        "VAE's, and the mean of that over the corruptions; below 1 is better than the VAE."
+    )
+    for name, one in drawn.items():
+        report.text(f"![{one.caption}]({saved(one.figure, f'{stem}-{name}.png')})")
+        for table in one.tables:
+            report.table(table.header, table.rows, table.caption)
+    points = {model: [attacked(one) for one in own] for model, own in study.models.items()}
+    write_csv(
+        Path(f"{stem}-attack.csv"),
+        [
+            {"model": model, "seed": seed, "perturbation": kind, **dataclasses.asdict(point)}
+            for model, own in points.items()
+            for seed, run in zip(options.seeds, own, strict=True)
+            for kind, at in run.items()
+            for point in at
+        ],
+    )
+    report.heading("Attacks on the latent").text(
+        "For each image the perturbation that moves the posterior mean farthest (projected "
+        f"gradient ascent, {STEPS} steps, {RESTARTS} restart), within a radius of so large a share "
+        "of the pixel range for each component; l2 radii are that times √64. `random` is Gaussian "
+        "noise of about the length of l2. Shift: how far the latents move, relative to their "
+        "spread."
+    )
+    for kind in ("random", "l2"):
+        shown = {model: [run[kind] for run in own] for model, own in points.items()}
+        figure = error_curves(shown, "bce", f"perturbation per component, {kind}")
+        name = saved(figure, f"{stem}-attack-{kind}.png")
+        report.text(f"![BCE under perturbations, {kind}]({name})")
+    header = ["perturbation", "share", "model", "shift", "BCE", "probe accuracy"]
+    report.table(header, attack_table(points), "Mean ± standard deviation over seeds.")
+    write_atomically(f"{stem}.md", report.markdown())
+
+
+if __name__ == "__main__":
+    main()

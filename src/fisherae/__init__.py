@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from fisherae.estimator import FisherAutoencoder
     from fisherae.objectives import ElboObjective, FisherObjective, WaeGanObjective
     from fisherae.priors import (
+        EnergyPrior,
         ExponentialFamily,
         FactorablePolynomial,
         GaussianMixture,
+        PairwisePolynomial,
         StandardNormal,
     )
     from fisherae.samplers import sample
@@ -30,6 +32,7 @@ __all__ = [
     "BernoulliLikelihood",
     "DiagonalGaussian",
     "ElboObjective",
+    "EnergyPrior",
     "ExponentialFamily",
     "FactorablePolynomial",
     "FisherAutoencoder",
@@ -38,6 +41,7 @@ __all__ = [
     "GaussianMixture",
     "InputError",
     "NonFiniteError",
+    "PairwisePolynomial",
     "StandardNormal",
     "WaeGanObjective",
     "fisher_divergence",
@@ -56,7 +60,14 @@ _HOMES = {
     "errors": ("InputError", "NonFiniteError"),
     "estimator": ("FisherAutoencoder",),
     "objectives": ("ElboObjective", "FisherObjective", "WaeGanObjective"),
-    "priors": ("ExponentialFamily", "FactorablePolynomial", "GaussianMixture", "StandardNormal"),
+    "priors": (
+        "EnergyPrior",
+        "ExponentialFamily",
+        "FactorablePolynomial",
+        "GaussianMixture",
+        "PairwisePolynomial",
+        "StandardNormal",
+    ),
     "samplers": ("sample",),
 }
 

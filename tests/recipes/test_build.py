@@ -13,7 +13,12 @@ import fisherae as fae
 from fisherae.data.config import DataConfig
 from fisherae.distributions import BernoulliLikelihood, Delta, DiagonalGaussian, GaussianLikelihood
 from fisherae.objectives import ElboObjective, FisherObjective, WaeGanObjective
-from fisherae.priors import FactorablePolynomial, StandardNormal
+from fisherae.priors import (
+    EnergyPrior,
+    FactorablePolynomial,
+    PairwisePolynomial,
+    StandardNormal,
+)
 from fisherae.recipes import named
 from fisherae.recipes.build import build_objective, build_optimizer, load_data
 from fisherae.recipes.config import ModelConfig, Recipe
@@ -269,6 +274,8 @@ OVERRIDES: list[tuple[str, str, Any, dict[str, Any]]] = [
         for part, value in (("normalization", "group"), ("activation", "tanh"))
     ),
     (FISHER, "objective.order", 6, {"prior.order": 6}),
+    (FISHER, "objective.prior", "pairwise", {"prior": PairwisePolynomial}),
+    (FISHER, "objective.prior", "energy", {"prior": EnergyPrior, "prior.order": None}),
     (FISHER, "objective.variance", 0.3, {"variance": 0.3}),
     (FISHER, "objective.learn_variance", False, {"learned": False}),
     (FISHER, "objective.samples", 3, {"samples": 3}),

@@ -173,6 +173,7 @@ def compare(words: list[str]) -> None:
         options.extractor,
         options.seed,
         _command("compare", words),
+        options.priors,
     )
     print(f"report: {report.resolve()}")
 

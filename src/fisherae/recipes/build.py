@@ -15,8 +15,21 @@ from fisherae.errors import InputError
 from fisherae.networks import celeba, mlp, mnist, small
 from fisherae.networks.layers import lookup
 from fisherae.objectives import ElboObjective, FisherObjective, WaeGanObjective
-from fisherae.priors import FactorablePolynomial, Prior, StandardNormal
-from fisherae.recipes.config import FisherRecipe, ModelConfig, Recipe, VaeRecipe, WaeGanRecipe
+from fisherae.priors import (
+    EnergyPrior,
+    FactorablePolynomial,
+    PairwisePolynomial,
+    Prior,
+    StandardNormal,
+)
+from fisherae.recipes.config import (
+    FisherConfig,
+    FisherRecipe,
+    ModelConfig,
+    Recipe,
+    VaeRecipe,
+    WaeGanRecipe,
+)
 
 __all__ = ["build_objective", "build_optimizer", "load_data", "training_images"]
 
@@ -68,7 +81,7 @@ def build_objective(recipe: Recipe, shape: tuple[int, ...]) -> nn.Module:
         model = _autoencoder(
             recipe.model,
             shape,
-            FactorablePolynomial(dim, fisher.order),
+            _fisher_prior(fisher, dim),
             GaussianLikelihood(fisher.variance, fisher.learn_variance),
         )
         return FisherObjective(model, fisher.samples, fisher.score_fraction, fisher.variant)
@@ -87,6 +100,13 @@ def build_objective(recipe: Recipe, shape: tuple[int, ...]) -> nn.Module:
     )
     # Tables 3 and 5 have the same discriminator, which any latents may use.
     return WaeGanObjective(wae, mnist.discriminator(dim), recipe.objective.weight)
+
+
+def _fisher_prior(fisher: FisherConfig, dim: int) -> Prior:
+    if fisher.prior == "energy":
+        return EnergyPrior(dim)
+    family = PairwisePolynomial if fisher.prior == "pairwise" else FactorablePolynomial
+    return family(dim, fisher.order)
 
 
 def build_optimizer(objective: nn.Module, recipe: Recipe) -> torch.optim.Adam:

@@ -46,6 +46,9 @@ PRIORS = {
     "half-lines": lambda: fae.FactorablePolynomial(
         DIM, 3, [(-3.0, None), (None, 3.0), (None, None)]
     ),
+    "pairwise": lambda: fae.PairwisePolynomial(DIM, 4),
+    "pairwise confined": lambda: fae.PairwisePolynomial(DIM, 4).fit(torch.rand(50, DIM) ** 4),
+    "energy": lambda: fae.EnergyPrior(DIM, width=5, depth=3),
 }
 
 

@@ -29,9 +29,11 @@ if TYPE_CHECKING:
         WaeMmdObjective,
     )
     from fisherae.priors import (
+        EnergyPrior,
         ExponentialFamily,
         FactorablePolynomial,
         GaussianMixture,
+        PairwisePolynomial,
         StandardNormal,
     )
     from fisherae.samplers import sample
@@ -45,6 +47,7 @@ __all__ = [
     "DenoisingObjective",
     "DiagonalGaussian",
     "ElboObjective",
+    "EnergyPrior",
     "ExponentialFamily",
     "FactorablePolynomial",
     "FisherAutoencoder",
@@ -53,6 +56,7 @@ __all__ = [
     "GaussianMixture",
     "InputError",
     "NonFiniteError",
+    "PairwisePolynomial",
     "PolynomialPosterior",
     "RegularizedObjective",
     "StandardNormal",
@@ -87,7 +91,14 @@ _HOMES = {
         "WaeGanObjective",
         "WaeMmdObjective",
     ),
-    "priors": ("ExponentialFamily", "FactorablePolynomial", "GaussianMixture", "StandardNormal"),
+    "priors": (
+        "EnergyPrior",
+        "ExponentialFamily",
+        "FactorablePolynomial",
+        "GaussianMixture",
+        "PairwisePolynomial",
+        "StandardNormal",
+    ),
     "samplers": ("sample",),
 }
 

@@ -24,7 +24,14 @@ from fisherae.distributions import (
 from fisherae.errors import InputError
 from fisherae.files import read_json, read_tensors, write_atomically, write_json
 from fisherae.networks.layers import full_precision, lookup
-from fisherae.priors import FactorablePolynomial, GaussianMixture, Prior, StandardNormal
+from fisherae.priors import (
+    EnergyPrior,
+    FactorablePolynomial,
+    GaussianMixture,
+    PairwisePolynomial,
+    Prior,
+    StandardNormal,
+)
 from fisherae.samplers import sample as sample_prior
 
 __all__ = ["Autoencoder", "PosteriorName", "decoded", "evaluating", "load", "posterior_of_order"]
@@ -42,8 +49,10 @@ LIKELIHOODS: dict[str, Callable[..., nn.Module]] = {
     "bernoulli": BernoulliLikelihood,
 }
 PRIORS: dict[str, Callable[..., Prior]] = {
+    "energy": EnergyPrior,
     "factorable_polynomial": FactorablePolynomial,
     "gaussian_mixture": GaussianMixture,
+    "pairwise_polynomial": PairwisePolynomial,
     "standard_normal": StandardNormal,
 }
 # What a model is made of, and how each part comes out of its readable configuration.

@@ -29,8 +29,16 @@ def deterministic(likelihood: object = "bernoulli") -> fae.Autoencoder:
     return autoencoder(fae.StandardNormal(d), likelihood, "delta")
 
 
+def fisher_with(prior: nn.Module) -> nn.Module:
+    for parameter in prior.parameters():
+        parameter.data.add_(0.3 * torch.randn_like(parameter))
+    return fae.FisherObjective(autoencoder(prior, fae.GaussianLikelihood(0.1, True)))
+
+
 OBJECTIVES = {
     "fisher": fisher,
+    "fisher, pairwise prior": lambda: fisher_with(fae.PairwisePolynomial(d)),
+    "fisher, energy prior": lambda: fisher_with(fae.EnergyPrior(d, width=8)),
     "fisher, L = 2": lambda: fisher(samples=2),
     "fisher, half": lambda: fisher(score_fraction=0.5),
     "fisher, a variance per channel": lambda: fisher(shape=(1, 1, 1)),

@@ -21,7 +21,12 @@ from fisherae.objectives import (
     WaeGanObjective,
     WaeMmdObjective,
 )
-from fisherae.priors import FactorablePolynomial, StandardNormal
+from fisherae.priors import (
+    EnergyPrior,
+    FactorablePolynomial,
+    PairwisePolynomial,
+    StandardNormal,
+)
 from fisherae.recipes import named
 from fisherae.recipes.build import build_objective, build_optimizer, load_data
 from fisherae.recipes.config import ModelConfig, Recipe
@@ -321,6 +326,8 @@ OVERRIDES: list[tuple[str, str, Any, dict[str, Any]]] = [
         for part, value in (("normalization", "group"), ("activation", "tanh"))
     ),
     (FISHER, "objective.order", 6, {"prior.order": 6}),
+    (FISHER, "objective.prior", "pairwise", {"prior": PairwisePolynomial}),
+    (FISHER, "objective.prior", "energy", {"prior": EnergyPrior, "prior.order": None}),
     (FISHER, "objective.variance", 0.3, {"variance": 0.3}),
     (FISHER, "objective.learn_variance", False, {"learned": False}),
     (FISHER, "objective.variances", "channel", {"variance.shape": (1, 1, 1)}),

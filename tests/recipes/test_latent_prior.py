@@ -10,7 +10,7 @@ from torch import Tensor
 
 import fisherae as fae
 from fisherae.errors import InputError
-from fisherae.priors import Prior
+from fisherae.priors import Prior, energy
 from fisherae.recipes.latent_prior import PRIOR_KINDS, with_prior
 
 DIM = 3
@@ -19,7 +19,15 @@ PRIORS: dict[str, Prior] = {
     "normal": fae.StandardNormal(DIM),
     "exponential": fae.ExponentialFamily(DIM, torch.square),
     "mixture": fae.GaussianMixture(DIM, 2),
+    "pairwise": fae.PairwisePolynomial(DIM, 6),
+    "energy": fae.EnergyPrior(DIM, width=4),
 }
+
+
+@pytest.fixture(autouse=True)
+def _few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the only fit that takes long."""
+    monkeypatch.setattr(energy, "_STEPS", 20)
 
 
 def autoencoder(prior: Prior, posterior: str = "gaussian") -> fae.Autoencoder:
@@ -66,10 +74,13 @@ def test_the_other_model_is_whole(
     x = torch.rand(4, 1, 8, 8)
     assert torch.equal(other.reconstruct(x), model.reconstruct(x))
     other.save(tmp_path)
+    priors = other.prior, fae.load(tmp_path).prior
+    seeded = [torch.Generator().manual_seed(0) for _ in priors]
     draws = [
-        m.sample(5, generator=torch.Generator().manual_seed(0)) for m in (other, fae.load(tmp_path))
+        fae.sample(p, 5, "mala", generator, steps=10)
+        for p, generator in zip(priors, seeded, strict=True)
     ]
-    assert draws[0].shape == (5, 1, 8, 8)
+    assert other.decode(draws[0]).mean.shape == (5, 1, 8, 8)
     assert torch.equal(*draws)
 
 
@@ -85,12 +96,15 @@ def test_trained_is_the_same_density(name: str, latents: Tensor) -> None:
         (fae.FactorablePolynomial(DIM, k), order)
         for k, order in [(2, 2), (3, 2), (4, 4), (5, 4), (6, 6)]
     ]
-    + [(fae.StandardNormal(DIM), 4), (fae.GaussianMixture(DIM), 4)],
+    + [(fae.StandardNormal(DIM), 4), (fae.GaussianMixture(DIM), 4)]
+    + [(fae.PairwisePolynomial(DIM, 6), 6)],
 )
 def test_order_of_a_refit(prior: Prior, order: int, latents: Tensor) -> None:
-    refitted = with_prior(autoencoder(prior), "refit", latents).prior
-    assert isinstance(refitted, fae.FactorablePolynomial)
-    assert refitted.order == order
+    families = {"refit": fae.FactorablePolynomial, "pairwise": fae.PairwisePolynomial}
+    for kind, family in families.items():
+        refitted = with_prior(autoencoder(prior), kind, latents).prior
+        assert isinstance(refitted, family)
+        assert refitted.order == order
 
 
 @pytest.mark.parametrize("kind", ["refit", "mixture"])
@@ -104,27 +118,33 @@ def test_samples_are_spread_like_the_latents(name: str, kind: str, latents: Tens
     torch.testing.assert_close(z.std(0), latents.std(0), rtol=0.03, atol=0)
 
 
-def test_only_the_mixture_knows_the_correlation(latents: Tensor) -> None:
+def test_all_but_the_factorable_one_know_the_correlation(latents: Tensor) -> None:
     model = autoencoder(fae.StandardNormal(DIM))
-    correlation = {}
-    for kind in ("refit", "mixture"):
-        z = fae.sample(with_prior(model, kind, latents).prior, 20_000)
-        correlation[kind] = z.mT.corrcoef()[0, 1].item()
-    assert correlation["refit"] == pytest.approx(0, abs=0.03)
-    assert correlation["mixture"] == pytest.approx(0.8 / 0.89**0.5, abs=0.03)
+    for kind in ("refit", "mixture", "pairwise", "energy"):
+        prior = with_prior(model, kind, latents).prior
+        options = {"steps": 100} if kind in ("pairwise", "energy") else {}
+        z = fae.sample(prior, 10_000, **options)
+        expected = 0 if kind == "refit" else 0.8 / 0.89**0.5
+        assert z.mT.corrcoef()[0, 1].item() == pytest.approx(expected, abs=0.03), kind
+        torch.testing.assert_close(z.std(0), latents.std(0), rtol=0.04, atol=0)
 
 
 def test_precision_of_the_model_is_kept(latents: Tensor) -> None:
     for kind in PRIOR_KINDS:
         other = with_prior(autoencoder(fae.StandardNormal(DIM)).double(), kind, latents)
-        assert fae.sample(other.prior, 2).dtype == torch.float64
+        assert fae.sample(other.prior, 2, "mala", steps=5).dtype == torch.float64
 
 
-def test_seed_is_that_of_the_mixture(latents: Tensor) -> None:
+def test_seed_is_that_of_the_mixture_and_the_energy(
+    latents: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(energy, "_STEPS", 50)
+    latents[:1_000] += 4
     model = autoencoder(fae.StandardNormal(DIM))
-    one, same, other = (with_prior(model, "mixture", latents, seed).prior for seed in (1, 1, 2))
-    assert torch.equal(one.log_density(latents), same.log_density(latents))
-    assert not torch.equal(one.log_density(latents), other.log_density(latents))
+    for kind in ("mixture", "energy"):
+        one, same, other = (with_prior(model, kind, latents, seed).prior for seed in (1, 1, 2))
+        assert torch.equal(one.log_density(latents), same.log_density(latents))
+        assert not torch.equal(one.log_density(latents), other.log_density(latents))
 
 
 def test_unknown_kind(latents: Tensor) -> None:

@@ -168,6 +168,19 @@ def test_the_dimensions_are_named(x: Tensor, run: RunDirectory) -> None:
     )
 
 
+@pytest.mark.parametrize("family", [fae.PairwisePolynomial, fae.EnergyPrior])
+def test_priors_that_only_mala_can_judge(
+    family: type[fae.PairwisePolynomial | fae.EnergyPrior], x: Tensor, run: RunDirectory
+) -> None:
+    """New ones are N(0, I): right for its samples, far off those at 8."""
+    for mean, messages in ((0.0, 0), (8.0, 1)):
+        model = autoencoder(Encoder(1.0, 1.0), family(DIM))
+        z = mean + torch.randn(1_000, DIM)
+        said_of_it = said(model, x, z, run)
+        assert len(said_of_it) == messages
+        assert all("far off the latents in all 4 dimensions" in one for one in said_of_it)
+
+
 def test_the_refit_that_is_advised_is_silent(x: Tensor, run: RunDirectory) -> None:
     z = 30 + 3 * torch.randn(5_000, DIM)
     model = autoencoder(Encoder(1.0, 1.0), polynomial(NORMAL, z))

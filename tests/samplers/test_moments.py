@@ -9,7 +9,14 @@ import torch
 from scipy.integrate import quad
 from torch import Tensor
 
-from fisherae.priors import FactorablePolynomial, FactorablePrior, StandardNormal
+from fisherae.priors import (
+    EnergyPrior,
+    FactorablePolynomial,
+    FactorablePrior,
+    PairwisePolynomial,
+    Prior,
+    StandardNormal,
+)
 from fisherae.samplers import MALA, SVGD, AdaGrad, Exact, InverseCDF, reflect, sample, tune
 
 LINE = (-math.inf, math.inf)
@@ -187,6 +194,70 @@ def test_mala_moments() -> None:
             pool.append(state.position)
     assert_moments(torch.cat(pool), share=0.03)
     assert 0.5 < float(state.acceptance.mean()) < 0.65
+
+
+GRID = np.linspace(-7, 7, 561)
+
+
+def pairwise_in_the_plane() -> tuple[Prior, np.ndarray]:
+    """Modes near (±1.5, ±1.5), those of equal signs higher, and a skew; its log-density on GRID."""
+    eta, coupling = [[0.1, 1.0, 0.0, -0.25], [-0.1, 0.8, 0.05, -0.2]], 0.3
+    prior = PairwisePolynomial(2, 4)
+    prior.set_eta(torch.tensor(eta), torch.tensor([[0.0, coupling], [coupling, 0.0]]))
+    first, second = (np.polynomial.Polynomial([0.0, *row])(GRID) for row in eta)
+    return prior, first[:, None] + second + coupling * GRID[:, None] * GRID
+
+
+def energy_in_the_plane() -> tuple[Prior, np.ndarray]:
+    """Random statistics on a correlated base measure; its log-density on GRID, by numpy."""
+    torch.manual_seed(3)
+    prior = EnergyPrior(2, width=6)
+    with torch.no_grad():
+        prior.eta.normal_().mul_(1.5)
+        prior.location.copy_(torch.tensor([0.5, -0.5]))
+        prior.whitening.copy_(torch.tensor([[0.2, 0.0], [-0.6, -0.1]]))
+    eta, location, raw, *layers = (p.detach().double().numpy() for p in prior.parameters())
+    root = np.tril(raw, -1) + np.diag(np.exp(np.diag(raw)))
+    z = np.stack(np.meshgrid(GRID, GRID, indexing="ij"), axis=-1)
+    t = u = (z - location) @ root.T
+    for weight, bias in zip(layers[::2], layers[1::2], strict=True):
+        t = np.tanh(t @ weight.T + bias)
+    return prior, t @ eta - (u**2).sum(-1) / 2
+
+
+@pytest.mark.parametrize("case", [pairwise_in_the_plane, energy_in_the_plane])
+def test_mala_moments_where_dimensions_depend_on_each_other(case) -> None:
+    """Against quadrature in the plane: means, standard deviations, E|u|³ and correlation."""
+    prior, log_density = case()
+    mass = np.exp(log_density - log_density.max())
+    mass /= mass.sum()
+    points = np.stack([np.repeat(GRID, len(GRID)), np.tile(GRID, len(GRID))], axis=-1)
+    mean = mass.ravel() @ points
+    std = np.sqrt(mass.ravel() @ (points - mean) ** 2)
+    u = (points - mean) / std
+    z, diagnostics = sample(
+        prior, 40_000, "mala", torch.Generator().manual_seed(0), steps=100, return_diagnostics=True
+    )
+    own = (z.double().numpy() - mean) / std
+    assert np.abs(own.mean(0)).max() < 0.03
+    np.testing.assert_allclose(own.std(0), 1, rtol=0.03)
+    np.testing.assert_allclose((np.abs(own) ** 3).mean(0), mass.ravel() @ np.abs(u) ** 3, rtol=0.03)
+    assert own.prod(1).mean() == pytest.approx(mass.ravel() @ u.prod(1), abs=0.03)
+    assert abs(mass.ravel() @ u.prod(1)) > 0.2
+    assert diagnostics.acceptance == pytest.approx(0.574, abs=0.05)
+
+
+@pytest.mark.parametrize("method", ["svgd", "ula"])
+def test_the_other_samplers_follow_a_correlation(method: str) -> None:
+    """Of a Gaussian with a full covariance, from far away."""
+    prior = PairwisePolynomial(2, 2)
+    prior.set_eta(torch.tensor([[0.0, -0.5], [0.0, -0.5]]), torch.tensor([[0.0, 0.6], [0.6, 0.0]]))
+    start = 3 + torch.randn(300, 2)
+    options = {"steps": 400, "step_size": 0.05 if method == "svgd" else 0.03}
+    z = sample(prior, 300, method, torch.Generator().manual_seed(0), start=start, **options)
+    expected = torch.linalg.inv(torch.tensor([[1.0, -0.6], [-0.6, 1.0]]))
+    torch.testing.assert_close(z.mT.cov(), expected, rtol=0.2, atol=0.15)
+    assert z.mean(0).norm() < 0.25
 
 
 def svgd_spread(prior: FactorablePolynomial, per_dim: bool) -> Tensor:

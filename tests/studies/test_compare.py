@@ -149,6 +149,10 @@ def test_svgd_draws_in_sets_and_every_prior_draws(runs: list[Path], tmp_path: Pa
     assert len(measures.priors()["svgd"](300)) == 300  # two sets of 256, cut
     assert torch.equal(measures.priors()["svgd"](300)[:7], measures.priors()["svgd"](7))
     assert set(Measures(runs[2], Protocol(), tmp_path).priors()) == {"refit", "mixture", "trained"}
+    protocol = Protocol(further_priors=("pairwise",))
+    draws = Measures(runs[2], protocol, tmp_path).priors()
+    assert set(draws) == {"refit", "mixture", "trained", "pairwise"}
+    assert draws["pairwise"](7).shape == (7, 8)
 
 
 def test_runs_that_do_not_go_together(

@@ -190,6 +190,21 @@ CASES: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: fae.ExponentialFamily(2, lambda z: torch.cat([z, 2 * z], -1)).fit(LATENTS),
         "20 samples determine only 2 of the 4 natural parameters",
     ),
+    "pairwise: odd": (lambda: fae.PairwisePolynomial(2, 5), "must be even, got 5"),
+    "pairwise: pairs": (
+        lambda: fae.PairwisePolynomial(2).set_eta(torch.zeros(2, 4), torch.ones(2, 2)),
+        "zeros on the diagonal",
+    ),
+    "pairwise: fit few": (
+        lambda: fae.PairwisePolynomial(2).fit(LATENTS[:3]),
+        "3 samples determine only 6 of the 9 natural parameters",
+    ),
+    "energy: width": (lambda: fae.EnergyPrior(2, width=0), "width must be a positive integer"),
+    "energy: fit few": (lambda: fae.EnergyPrior(2).fit(LATENTS[:9]), "9 samples cannot determine"),
+    "energy: fit dependent": (
+        lambda: fae.EnergyPrior(2).fit(LATENTS[:, :1].repeat(2, 2)),
+        "covariance of the samples is singular",
+    ),
     "prior: kind": (lambda: with_prior(model(), "best", LATENTS), "unknown kind of prior 'best'"),
     "prior: refit nan": (lambda: with_prior(model(), "refit", LATENTS * NAN), "z[0, 0] is nan"),
     # objectives
@@ -214,6 +229,10 @@ CASES: dict[str, tuple[Callable[[], Any], str]] = {
     # samplers
     "sampler: none": (lambda: fae.sample(fae.StandardNormal(2), 0), "n must be"),
     "sampler: unknown": (lambda: fae.sample(fae.StandardNormal(2), 3, "magic"), "'magic'"),
+    "sampler: start": (
+        lambda: fae.sample(fae.StandardNormal(2), 3, "mala", start=LATENTS),
+        "start must hold finite points of shape (3, 2), got shape (20, 2)",
+    ),
     "sampler: option": (lambda: fae.sample(fae.StandardNormal(2), 3, "mala", size=1), "'size'"),
     "sampler: step": (lambda: fae.sample(fae.StandardNormal(2), 3, "ula", step_size=NAN), "step_s"),
     "sampler: half a step": (lambda: fae.sample(fae.StandardNormal(2), 3, "ula", steps=2.5), "2.5"),

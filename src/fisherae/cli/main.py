@@ -202,6 +202,7 @@ def compare(words: list[str]) -> None:
         options.suite,
         options.seed,
         _command("compare", words),
+        options.priors,
     )
     print(f"report: {report.resolve()}")
 

@@ -37,7 +37,8 @@ class Sample:
     """How many images."""
     prior: PriorKind = "refit"
     """refit: a polynomial prior fitted anew, in closed form, to the aggregated posterior; mixture:
-    a mixture of ten Gaussians fitted to it; trained: as training left it."""
+    a mixture of ten Gaussians fitted to it; pairwise: a polynomial with products of two latents;
+    energy: sufficient statistics learned from it (half a minute); trained: as training left it."""
     method: Literal["auto", "exact", "svgd", "svgd-per-dim", "ula", "mala"] = "auto"
     """How the prior is sampled; auto is exact where that is possible. svgd is the paper's."""
     seed: int = 0
@@ -116,6 +117,8 @@ class Compare:
     suite: bool = False
     """Measure also under fifteen corruptions at five severities, and give each model one score, the
     mean corruption error relative to the first model named."""
+    priors: tuple[Literal["pairwise", "energy"], ...] = ()
+    """Priors to draw from beside the refitted one, the mixture and the trained one."""
     seed: int = 0
     """Seed of all measurements."""
 

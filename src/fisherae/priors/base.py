@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Generator, Tensor, nn
 
 from fisherae.counts import LARGEST, is_count
-from fisherae.divergences import score
+from fisherae.divergences import laplacian, score
 from fisherae.errors import InputError
 
 __all__ = ["AncestralPrior", "FactorablePrior", "Prior", "check_count"]
@@ -21,7 +21,8 @@ Interval = Sequence[float | None]
 class Prior(nn.Module):
     r"""An unnormalised density p_η(z) on a support, the whole of ℝᵈ unless said otherwise.
 
-    A family defines `log_density`; it may replace `score` by a closed form.
+    A family defines `log_density`; it may replace `score` and `laplacian` by closed forms, and
+    `start` by a place nearer to its mass.
 
     Arguments:
         dim: number d of latent dimensions.
@@ -47,6 +48,21 @@ class Prior(nn.Module):
     def score(self, z: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
         r"""∇_z log p_η(z), differentiable in z and η."""
         return score(self.log_density, z)
+
+    def laplacian(self, z: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch"]:
+        r"""Δ_z log p_η(z), differentiable in z and η. With the score it makes the Hyvärinen score
+        of eq. (6)."""
+        return laplacian(self.log_density, z)
+
+    def start(self, n: int, generator: Generator | None = None) -> Float[Tensor, "n dim"]:
+        r"""Where the chains and particles of a sampler begin: N(0, I), as in the paper."""
+        z = torch.empty(n, self.dim, dtype=self.support.dtype, device=self.support.device)
+        return z.normal_(generator=generator)
+
+    @property
+    def spread(self) -> Float[Tensor, " dim"]:
+        r"""The standard deviation of `start` per dimension, by which Langevin steps are scaled."""
+        return torch.ones_like(self.support[:, 0])
 
     def fit(self, z: Float[Tensor, "n dim"]) -> "Prior":
         r"""Fits η to samples of the aggregated posterior, in place."""

@@ -9,22 +9,99 @@ from torch import Tensor, nn
 
 from fisherae.errors import InputError
 from fisherae.one_dimensional.hermite import binomials, combined, hermite, in_powers
-from fisherae.priors.base import FactorablePrior, Interval, check_count
+from fisherae.priors.base import FactorablePrior, Interval, Prior, check_count
 from fisherae.priors.score_matching import boundary_weight, solve
 
-__all__ = ["FactorablePolynomial"]
+__all__ = ["FactorablePolynomial", "PolynomialPrior"]
 
 
-class FactorablePolynomial(FactorablePrior):
-    r"""p_η(z) ∝ exp(Σ_j Σ_k η_jk z_j^k), j = 1 … d, k = 1 … K, eq. (13).
+class PolynomialPrior(Prior):
+    r"""The part Σ_j Σ_k η_jk z_j^k of a log-density, which the polynomial families share.
 
     Powers of z are badly scaled, so the parameters are not η but the weights w of the score in
     orthonormal Hermite polynomials h_n of the standardised u_j = (z_j − c_j) / s_j,
 
         ∂ log p / ∂z_j = (1 / s_j) Σ_k w_jk h_{k−1}(u_j),     log p_j = Σ_k w_jk h_k(u_j) / √k,
 
-    for which E[h_m h_n] = δ_mn under N(0, 1). `eta` gives the paper's monomial coefficients. A new
-    prior is the standard normal (w_j2 = −1, all others 0).
+    for which E[h_m h_n] = δ_mn under N(0, 1). A new one is the standard normal (w_j2 = −1, all
+    others 0).
+    """
+
+    location: Float[Tensor, " dim"]
+    scale: Float[Tensor, " dim"]
+
+    def __init__(self, dim: int, order: int, support: Interval | Sequence[Interval] | None = None):
+        super().__init__(dim, support)
+        check_count("order", order, least=2)
+        self.order = order
+        weight = torch.zeros(dim, order)
+        weight[:, 1] = -1.0
+        self.weight = nn.Parameter(weight)
+        self.register_buffer("location", torch.zeros(dim))
+        self.register_buffer("scale", torch.ones(dim))
+
+    def laplacian(self, z: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch"]:
+        r"""Δ_z log p = Σ_jk k (k − 1) η_jk z_j^{k−2}."""
+        slopes = combined(self.weight, self._hermite_slopes(z, self.order - 1))
+        return (slopes / self.scale.square()).sum(-1)
+
+    @property
+    def eta(self) -> Float[Tensor, "dim order"]:
+        r"""The natural parameters η_jk of the monomials z_j^k, as in the paper."""
+        in_u = in_powers(self.order).to(self.weight.device) @ _column(self.weight)
+        in_z = binomials(-self.location / self.scale, 1 / self.scale, self.order) @ in_u
+        return in_z[:, 1:, 0].to(self.weight.dtype)
+
+    @torch.no_grad()
+    def set_eta(self, eta: Float[Tensor, "dim order"]) -> None:
+        r"""Sets the natural parameters of eq. (13), in place."""
+        if eta.shape != self.weight.shape:
+            raise InputError(
+                f"prior: eta must have shape {tuple(self.weight.shape)}, got {tuple(eta.shape)}"
+            )
+        self.location.zero_()
+        self.scale.fill_(1.0)
+        basis = in_powers(self.order)[1:].to(self.weight.device)  # the constant is free
+        self.weight.copy_(torch.linalg.solve(basis, _column(eta))[..., 0])
+
+    @property
+    def _leading(self) -> tuple[Tensor, Tensor]:
+        """Per dimension the degree of the polynomial and the sign of its coefficient."""
+        powers = torch.arange(1, self.order + 1, device=self.weight.device)
+        degree = (powers * (self.weight != 0)).amax(-1)
+        weight = self.weight.gather(-1, (degree - 1).clamp_min(0)[:, None])[:, 0]
+        return degree, weight.sign()
+
+    def _log_densities(self, z: Tensor) -> Float[Tensor, "*batch dim"]:
+        r"""Σ_k η_jk z_j^k, up to a constant, wherever z is."""
+        powers = torch.arange(1, self.order + 1, dtype=z.dtype, device=z.device)
+        return combined(self.weight * powers.rsqrt(), self._hermite(z, self.order)[1:])
+
+    def _scores(self, z: Tensor) -> Float[Tensor, "*batch dim"]:
+        r"""Σ_k k η_jk z_j^{k−1}."""
+        return combined(self.weight, self._hermite(z, self.order - 1)) / self.scale
+
+    def _standardise(self, z: Tensor) -> None:
+        """Takes location and scale from samples."""
+        mean, std = self._mean_and_std(z)
+        self.location.copy_(mean)
+        self.scale.copy_(std)
+
+    def _hermite(self, z: Tensor, degree: int) -> list[Tensor]:
+        r"""h_0(u) … h_degree(u)."""
+        return hermite((self._check(z) - self.location) / self.scale, degree)
+
+    def _hermite_slopes(self, z: Tensor, degree: int) -> list[Tensor]:
+        r"""Their derivatives in u: h_n′ = √n h_{n−1}."""
+        h = self._hermite(z, degree)
+        return [torch.zeros_like(h[0]), *(math.sqrt(n) * h[n - 1] for n in range(1, degree + 1))]
+
+
+class FactorablePolynomial(PolynomialPrior, FactorablePrior):
+    r"""p_η(z) ∝ exp(Σ_j Σ_k η_jk z_j^k), j = 1 … d, k = 1 … K, eq. (13).
+
+    The parameters are weights of Hermite polynomials (`PolynomialPrior`); `eta` gives the paper's
+    monomial coefficients. A new prior is the standard normal.
 
     On the whole line the density is proper where its leading power is even with a negative
     coefficient; an odd order (the paper's K = 5) never is. `is_normalizable` says so for each
@@ -48,19 +125,9 @@ class FactorablePolynomial(FactorablePrior):
         tensor([True])
     """
 
-    location: Float[Tensor, " dim"]
-    scale: Float[Tensor, " dim"]
-
     def __init__(self, dim: int, order: int, support: Interval | Sequence[Interval] | None = None):
-        super().__init__(dim, support)
-        check_count("order", order, least=2)
-        self.order = order
+        super().__init__(dim, order, support)
         self._keeps_support = support is not None
-        weight = torch.zeros(dim, order)
-        weight[:, 1] = -1.0
-        self.weight = nn.Parameter(weight)
-        self.register_buffer("location", torch.zeros(dim))
-        self.register_buffer("scale", torch.ones(dim))
 
     @property
     def spec(self) -> dict[str, object]:
@@ -72,13 +139,11 @@ class FactorablePolynomial(FactorablePrior):
         }
 
     def log_density_per_dim(self, z: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
-        powers = torch.arange(1, self.order + 1, dtype=z.dtype, device=z.device)
-        value = combined(self.weight * powers.rsqrt(), self._hermite(z, self.order)[1:])
-        return value.masked_fill(self._outside(z), -torch.inf)
+        return self._log_densities(z).masked_fill(self._outside(z), -torch.inf)
 
     def score(self, z: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
         r"""∂ log p / ∂z_j = Σ_k k η_jk z_j^{k−1}."""
-        return combined(self.weight, self._hermite(z, self.order - 1)) / self.scale
+        return self._scores(z)
 
     @torch.no_grad()
     def fit(self, z: Float[Tensor, "n dim"]) -> "FactorablePolynomial":
@@ -102,12 +167,11 @@ class FactorablePolynomial(FactorablePrior):
         z = self._samples(z)
         if len(z) <= self.order:
             raise InputError(f"prior: {len(z)} samples cannot determine {self.order} parameters")
-        mean, std = self._mean_and_std(z)
-        self.location.copy_(mean)
-        self.scale.copy_(std)
-        psi = torch.stack(self._hermite(z, self.order - 1), dim=-1)
-        factor = torch.arange(1, self.order, dtype=z.dtype, device=z.device).sqrt()
-        psi_slope = torch.cat([torch.zeros_like(psi[..., :1]), factor * psi[..., :-1]], dim=-1)
+        self._standardise(z)
+        psi, psi_slope = (
+            torch.stack(basis(z, self.order - 1), dim=-1)
+            for basis in (self._hermite, self._hermite_slopes)
+        )
         g, g_slope = (part[..., None] for part in boundary_weight(z, self.support))
         gram = torch.einsum("njk,njl->jkl", g * psi, psi) / len(z)
         target = (g * psi_slope + self.scale[:, None] * g_slope * psi).mean(0)
@@ -151,34 +215,9 @@ class FactorablePolynomial(FactorablePrior):
 
         At +∞ the leading coefficient must be negative, at −∞ negative after the sign (−1)^k.
         """
-        powers = torch.arange(1, self.order + 1, device=self.weight.device)
-        leading = (powers * (self.weight != 0)).amax(-1)
-        coefficient = self.weight.gather(-1, (leading - 1).clamp_min(0)[:, None])[:, 0]
-        vanishes = torch.stack([coefficient * (-1) ** leading < 0, coefficient < 0], dim=-1)
+        degree, sign = self._leading
+        vanishes = torch.stack([sign * (-1) ** degree < 0, sign < 0], dim=-1)
         return (vanishes | self.support.isfinite()).all(-1)
-
-    @property
-    def eta(self) -> Float[Tensor, "dim order"]:
-        r"""The natural parameters η_jk of the monomials z_j^k, as in the paper."""
-        in_u = in_powers(self.order).to(self.weight.device) @ _column(self.weight)
-        in_z = binomials(-self.location / self.scale, 1 / self.scale, self.order) @ in_u
-        return in_z[:, 1:, 0].to(self.weight.dtype)
-
-    @torch.no_grad()
-    def set_eta(self, eta: Float[Tensor, "dim order"]) -> None:
-        r"""Sets the natural parameters of eq. (13), in place."""
-        if eta.shape != self.weight.shape:
-            raise InputError(
-                f"prior: eta must have shape {tuple(self.weight.shape)}, got {tuple(eta.shape)}"
-            )
-        self.location.zero_()
-        self.scale.fill_(1.0)
-        basis = in_powers(self.order)[1:].to(self.weight.device)  # the constant is free
-        self.weight.copy_(torch.linalg.solve(basis, _column(eta))[..., 0])
-
-    def _hermite(self, z: Tensor, degree: int) -> list[Tensor]:
-        r"""h_0(u) … h_degree(u)."""
-        return hermite((self._check(z) - self.location) / self.scale, degree)
 
 
 def _json_intervals(support: Tensor) -> list[list[float | None]]:

@@ -23,7 +23,13 @@ from fisherae.objectives import (
     WaeGanObjective,
     WaeMmdObjective,
 )
-from fisherae.priors import FactorablePolynomial, Prior, StandardNormal
+from fisherae.priors import (
+    EnergyPrior,
+    FactorablePolynomial,
+    PairwisePolynomial,
+    Prior,
+    StandardNormal,
+)
 from fisherae.recipes.config import (
     ContractiveRecipe,
     DenoisingRecipe,
@@ -88,7 +94,7 @@ def build_objective(recipe: Recipe, shape: tuple[int, ...]) -> nn.Module:
         model = _autoencoder(
             recipe.model,
             shape,
-            FactorablePolynomial(dim, fisher.order),
+            _fisher_prior(fisher, dim),
             _gaussian(fisher, shape),
             posterior_of_order(fisher.posterior_order),
             fisher.posterior_order,
@@ -128,6 +134,13 @@ def _deterministic(recipe: Recipe, model: Autoencoder) -> nn.Module:
     assert isinstance(recipe, WaeGanRecipe)
     # Tables 3 and 5 have the same discriminator, which any latents may use.
     return WaeGanObjective(model, mnist.discriminator(model.dim), recipe.objective.weight)
+
+
+def _fisher_prior(fisher: FisherConfig, dim: int) -> Prior:
+    if fisher.prior == "energy":
+        return EnergyPrior(dim)
+    family = PairwisePolynomial if fisher.prior == "pairwise" else FactorablePolynomial
+    return family(dim, fisher.order)
 
 
 def build_optimizer(objective: nn.Module, recipe: Recipe) -> torch.optim.Adam:

@@ -69,9 +69,13 @@ class ModelConfig:
 class FisherConfig:
     """The Fisher objective, eq. (10), its prior, eq. (13), and its Gaussian decoder."""
 
+    prior: Literal["polynomial", "pairwise", "energy"] = "polynomial"
+    """polynomial: factorable, the paper's; pairwise: with products of two latents as well;
+    energy: with sufficient statistics that a small network learns."""
+
     order: int = 4
-    """K, the order of the polynomial prior: 2 is a Gaussian prior; odd orders (the paper's 5) are
-    never a density on the whole line."""
+    """K, the order of a polynomial or pairwise prior: 2 is a Gaussian prior; odd orders (the
+    paper's 5) are never a density on the whole line."""
 
     posterior_order: PosteriorOrder = 2
     """Order of the posterior's polynomial: 2 is a Gaussian posterior, 4 one that may be skew or

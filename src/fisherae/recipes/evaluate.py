@@ -243,7 +243,7 @@ def sample_run(
     Arguments:
         path: the run directory.
         n: how many.
-        prior: "trained", "refit" or "mixture", see `fisherae.recipes.latent_prior`.
+        prior: one of `PRIOR_KINDS` of `fisherae.recipes.latent_prior`.
         method: how the prior is sampled, see `fisherae.sample`.
         seed: of the samples.
         progress: show a progress bar.

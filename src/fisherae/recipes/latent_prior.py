@@ -13,7 +13,7 @@ if TYPE_CHECKING:  # the command line names the kinds before it needs torch
 
 __all__ = ["PRIOR_KINDS", "PriorKind", "with_prior"]
 
-PriorKind = Literal["trained", "refit", "mixture"]
+PriorKind = Literal["trained", "refit", "mixture", "pairwise", "energy"]
 PRIOR_KINDS: tuple[PriorKind, ...] = get_args(PriorKind)
 
 _ORDER = 4  # of the polynomial fitted in place of another prior: two modes and a skew
@@ -27,6 +27,8 @@ def with_prior(model: "Autoencoder", kind: str, latents: "Tensor", seed: int = 0
     | `"trained"` | a copy of the model's |
     | `"refit"` | a polynomial, fitted in closed form |
     | `"mixture"` | a mixture of ten Gaussians, by expectation-maximisation |
+    | `"pairwise"` | a polynomial with products of two latents, fitted in closed form |
+    | `"energy"` | learned sufficient statistics, by score matching |
 
     A polynomial prior keeps its order when refitted, but an odd one, never a density on the whole
     line, goes down by one; other priors give way to order 4.
@@ -35,7 +37,7 @@ def with_prior(model: "Autoencoder", kind: str, latents: "Tensor", seed: int = 0
         model: any auto-encoder; it stays as it is.
         kind: one of `PRIOR_KINDS`.
         latents: samples of the aggregated posterior, shape (n, dim).
-        seed: of the mixture's starts.
+        seed: of the mixture's starts, and of the energy's training.
 
     Raises:
         InputError: if there is no such kind, or the latents cannot be fitted.
@@ -51,27 +53,32 @@ def with_prior(model: "Autoencoder", kind: str, latents: "Tensor", seed: int = 0
         'StandardNormal'
         'FactorablePolynomial'
         'GaussianMixture'
+        'PairwisePolynomial'
+        'EnergyPrior'
     """
     if kind not in PRIOR_KINDS:
         raise InputError(f"unknown kind of prior {kind!r}; known: {', '.join(PRIOR_KINDS)}")
     networks = model.encoder, model.decoder, model.likelihood
     # What the memo holds is taken as already copied: the networks are shared.
     other = copy.deepcopy(model, {id(network): network for network in networks})
-    if kind == "refit":
-        other.prior = _refit(model.prior, latents)
-    if kind == "mixture":
-        other.prior = _mixture(model.prior, latents, seed)
+    if kind != "trained":
+        other.prior = _fitted(kind, model.prior, latents.to(model.prior.support), seed)
     return other
 
 
-def _refit(prior: "Prior", latents: "Tensor") -> "Prior":
-    from fisherae.priors import FactorablePolynomial
+def _fitted(kind: str, prior: "Prior", latents: "Tensor", seed: int) -> "Prior":
+    from fisherae.priors import (
+        EnergyPrior,
+        FactorablePolynomial,
+        GaussianMixture,
+        PairwisePolynomial,
+    )
 
-    order = prior.order - prior.order % 2 if isinstance(prior, FactorablePolynomial) else _ORDER
-    return FactorablePolynomial(prior.dim, order).to(prior.support).fit(latents.to(prior.support))
-
-
-def _mixture(prior: "Prior", latents: "Tensor", seed: int) -> "Prior":
-    from fisherae.priors import GaussianMixture
-
-    return GaussianMixture(prior.dim).to(prior.support).fit(latents.to(prior.support), seed)
+    dim, like = prior.dim, prior.support
+    if kind == "mixture":
+        return GaussianMixture(dim).to(like).fit(latents, seed)
+    if kind == "energy":
+        return EnergyPrior(dim).to(like).fit(latents, seed)
+    order = prior.order if isinstance(prior, FactorablePolynomial | PairwisePolynomial) else _ORDER
+    family = PairwisePolynomial if kind == "pairwise" else FactorablePolynomial
+    return family(dim, order - order % 2).to(like).fit(latents)

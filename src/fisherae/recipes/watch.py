@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor
+from torch import Generator, Tensor
 
 from fisherae.autoencoder import Autoencoder, evaluating
 from fisherae.distributions import Delta, Posterior
-from fisherae.priors import FactorablePolynomial, FactorablePrior, Prior
-from fisherae.samplers.exact import Exact, improper_dims
+from fisherae.priors import FactorablePolynomial, Prior
+from fisherae.samplers import sample
+from fisherae.samplers.exact import EXACT, Exact, improper_dims
 from fisherae.training.run import RunDirectory
 
 __all__ = ["active_in", "active_latents", "warn_of_silent_failure"]
@@ -20,6 +21,8 @@ SETTLED = 500
 """Steps before which a training has rarely found a use for its latents."""
 ACTIVE = 0.01
 FAR_OFF = 3
+CHAINS = 256
+"""Samples that judge a prior which cannot be integrated."""
 
 
 @torch.no_grad()
@@ -110,9 +113,8 @@ def _of_latents(active: Tensor) -> str:
 
 @torch.no_grad()
 def _of_prior(prior: Prior, z: Tensor) -> str:
-    assert isinstance(prior, FactorablePrior)  # those of the recipes
-    drawn, (std, mean) = Exact(prior), torch.std_mean(z, dim=0)
-    distance = ((drawn.mean - mean).square() + drawn.std.square()).sqrt() / std
+    (own_mean, own_std), (std, mean) = _moments(prior), torch.std_mean(z, dim=0)
+    distance = ((own_mean - mean).square() + own_std.square()).sqrt() / std
     far_off = ~((distance > 1 / FAR_OFF) & (distance < FAR_OFF))
     free = copy.deepcopy(prior)  # as before it was confined
     free.support.copy_(torch.tensor([-torch.inf, torch.inf]))
@@ -125,3 +127,12 @@ def _of_prior(prior: Prior, z: Tensor) -> str:
     advice = "sample with one that is fitted to the latents (--prior refit, the default)"
     advice += ", or train with an even --order" if odd else ""
     return f"the prior as trained {' and '.join(found)}: {advice}" if found else ""
+
+
+def _moments(prior: Prior) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation per dimension, exact or of MALA's samples."""
+    if isinstance(prior, EXACT):
+        exact = Exact(prior)
+        return exact.mean, exact.std
+    z = sample(prior, CHAINS, "mala", Generator(prior.support.device).manual_seed(0), steps=1_000)
+    return z.mean(0), z.std(0)

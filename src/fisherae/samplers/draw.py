@@ -25,6 +25,14 @@ def _svgd(prior: Prior, step_size: float) -> SVGD:
     return SVGD(prior, step_rule=AdaGrad(step_size))
 
 
+def _ula(prior: Prior, step_size: float) -> ULA:
+    return ULA(prior, step_size * prior.spread.square())
+
+
+def _mala(prior: Prior, step_size: float) -> MALA:
+    return MALA(prior, step_size * prior.spread.square())
+
+
 def _svgd_per_dim(prior: Prior, step_size: float) -> SVGD:
     return SVGD(prior, per_dim=True, step_rule=AdaGrad(step_size))
 
@@ -36,8 +44,8 @@ _SAMPLERS: dict[str, tuple[Build, dict[str, int | float]]] = {
     "exact": (Exact, {}),
     "svgd": (_svgd, {"steps": 15_000, "step_size": 1e-3}),
     "svgd-per-dim": (_svgd_per_dim, {"steps": 15_000, "step_size": 1e-3}),
-    "ula": (ULA, {"steps": 5_000, "step_size": 0.01}),
-    "mala": (MALA, {"steps": 2_000, "step_size": 0.1}),
+    "ula": (_ula, {"steps": 5_000, "step_size": 0.01}),
+    "mala": (_mala, {"steps": 2_000, "step_size": 0.1}),
 }
 
 # The kinds of priors that a sampler is for, where not for all.
@@ -54,6 +62,7 @@ def sample(
     generator: Generator | None = ...,
     return_diagnostics: Literal[False] = ...,
     progress: bool = ...,
+    start: Tensor | None = ...,
     **options: int | float,
 ) -> Tensor: ...
 
@@ -67,6 +76,7 @@ def sample(
     *,
     return_diagnostics: Literal[True],
     progress: bool = ...,
+    start: Tensor | None = ...,
     **options: int | float,
 ) -> tuple[Tensor, Diagnostics]: ...
 
@@ -78,6 +88,7 @@ def sample(
     generator: Generator | None = None,
     return_diagnostics: bool = False,
     progress: bool = False,
+    start: Tensor | None = None,
     **options: int | float,
 ) -> Tensor | tuple[Tensor, Diagnostics]:
     r"""Samples of a prior, shape (n, dim), on the prior's device and of its dtype.
@@ -91,8 +102,10 @@ def sample(
     | `"ula"` | any; biased by the step | steps 5,000, step_size 0.01 |
     | `"mala"`, `"langevin"` | any | steps 2,000, step_size 0.1, tuned in the first half |
 
-    All but the exact method start from N(0, I), folded into the support, as in the paper. A
-    particle of SVGD moves at most about steps × step_size.
+    All but the exact method start from `start`, folded into the support, or from where the prior
+    says: from N(0, I) as in the paper, the energy and pairwise priors from the Gaussian that they
+    were fitted with, whose variances scale the Langevin steps as well. A particle of SVGD moves at
+    most about steps × step_size.
 
     Arguments:
         prior: the prior p_η(z).
@@ -101,6 +114,7 @@ def sample(
         generator: of all randomness; on the prior's device.
         return_diagnostics: whether to return the `Diagnostics` too.
         progress: whether to show a progress bar.
+        start: where to start, shape (n, dim), for instance latents; None: as above.
         **options: `steps` and `step_size`, both positive.
 
     Raises:
@@ -124,13 +138,16 @@ def sample(
     method = _resolve(method, prior)
     build, defaults = _SAMPLERS[method]
     _check(n, method, options, defaults)
+    _check_start(prior, n, start)
     _check_support(prior)
     chosen = defaults | options
     steps = int(chosen.pop("steps", 1))
     sampler = build(prior, **chosen)
     _warn_if_improper(prior, method)
     count = _progress(steps) if progress and steps > 1 else range(steps)
-    z, acceptance = _run(sampler, _start(prior, n, generator), count, generator, steps // 2)
+    first = prior.start(n, generator) if start is None else start.to(prior.support)
+    first = reflect(first, prior.support)
+    z, acceptance = _run(sampler, first, count, generator, steps // 2)
     if not bool(z.isfinite().all()):
         step_size = chosen.get("step_size")
         cure = f"make step_size smaller than {step_size}, or " if step_size else ""
@@ -177,6 +194,14 @@ def _check(
             raise InputError(f"sample: {name} must be a positive {kind}, got {value}")
 
 
+def _check_start(prior: Prior, n: int, start: Tensor | None) -> None:
+    if start is not None and not (start.shape == (n, prior.dim) and bool(start.isfinite().all())):
+        raise InputError(
+            f"sample: start must hold finite points of shape ({n}, {prior.dim}), got shape "
+            f"{tuple(start.shape)}"
+        )
+
+
 def _check_support(prior: Prior) -> None:
     lower, upper = prior.support.unbind(-1)
     dims = (lower == upper).nonzero()[:, 0].tolist()
@@ -185,13 +210,6 @@ def _check_support(prior: Prior) -> None:
             f"sample: the prior is confined to a single point in dimensions {dims}: confine or fit "
             "it to more latents, which differ"
         )
-
-
-def _start(prior: Prior, n: int, generator: Generator | None) -> Tensor:
-    """N(0, I), folded into the support."""
-    support = prior.support
-    z = torch.empty(n, prior.dim, dtype=support.dtype, device=support.device)
-    return reflect(z.normal_(generator=generator), support)
 
 
 def _run(

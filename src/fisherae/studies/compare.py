@@ -13,6 +13,7 @@ from fisherae.evaluation import figures
 from fisherae.evaluation.report import Cell, Report, robustness_table
 from fisherae.evaluation.robustness import Measure
 from fisherae.files import require_folder
+from fisherae.recipes.latent_prior import PriorKind
 from fisherae.recipes.run import recipe_of
 from fisherae.studies import pages
 from fisherae.studies.items import Drawn, curves, generation
@@ -70,6 +71,7 @@ def compare_runs(
     with_suite: bool,
     seed: int,
     command: str,
+    priors: Sequence[PriorKind] = (),
 ) -> Path:
     """Measures runs alike, prints the errors, and writes `out/report.html` and its figures.
 
@@ -77,7 +79,7 @@ def compare_runs(
         InputError: if a run is not finished, or the runs or arguments do not go together.
     """
     require_folder(out)
-    study = _study(runs, out, images, samples, extractor, seed)
+    study = _study(runs, out, images, samples, extractor, seed, priors)
     report = Report("Comparison of " + ", ".join(study.models)).command(command)
     comparison(report, study, out)
     if with_suite:
@@ -107,6 +109,7 @@ def _study(
     samples: int,
     extractor: str | None,
     seed: int,
+    priors: Sequence[PriorKind] = (),
 ) -> Study:
     if not runs:
         raise InputError("no runs: name at least one run directory")
@@ -120,7 +123,13 @@ def _study(
             f"images {images}, samples {samples}: FID and KID need at least 8 images and at least "
             "4 samples; samples 0 leaves them out"
         )
-    protocol = Protocol(test_images=images, samples=samples, extractor=extractor, seed=seed)
+    protocol = Protocol(
+        test_images=images,
+        samples=samples,
+        extractor=extractor,
+        seed=seed,
+        further_priors=tuple(priors),
+    )
     study = Study(grouped(runs), protocol, cache)
     if samples:
         _ = study.first.yardstick  # before the measurements that take long

@@ -30,6 +30,8 @@ PRIORS = {
     "mixture": "mixture",
     "trained": "trained",
     "svgd": "trained, SVGD",
+    "pairwise": "pairwise",
+    "energy": "energy",
 }
 """How figures and tables name the priors that a model can have after training."""
 PAPER_FID = {
@@ -246,9 +248,11 @@ def _priors(item: Item, study: Study) -> Drawn:
     images = {key: decoded(one.model, z) for key, (one, z) in latents.items()}
     # White where a model has no such prior.
     nothing = torch.full_like(next(iter(images.values())), study.first.value_range[1])
+    known = {prior for _, prior in images}
     pictures = {
         title: {model: images.get((model, prior), nothing) for model in study.models}
         for prior, title in PRIORS.items()
+        if prior in known
     }
     rows = [
         {"model": model, "prior": prior, "sample": index}

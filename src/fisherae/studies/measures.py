@@ -26,7 +26,7 @@ from fisherae.priors import FactorablePolynomial, Prior
 from fisherae.recipes.build import load_data
 from fisherae.recipes.config import Recipe
 from fisherae.recipes.evaluate import PROBE_IMAGES, linear_probe
-from fisherae.recipes.latent_prior import with_prior
+from fisherae.recipes.latent_prior import PriorKind, with_prior
 from fisherae.recipes.run import MODEL, latents_of, load_run
 from fisherae.samplers import sample
 from fisherae.studies.kept import Kept
@@ -51,6 +51,7 @@ class Protocol:
         extractor: of the features of FID and KID; None: a classifier of the data where there are
             labels, else random weights.
         seed: of corruptions, k-means, t-SNE and samples.
+        further_priors: kinds to measure beside refit, mixture and trained.
     """
 
     test_images: int | None = None
@@ -60,6 +61,7 @@ class Protocol:
     svgd_steps: int = 15_000
     extractor: str | None = None
     seed: int = 0
+    further_priors: tuple[PriorKind, ...] = ()
 
 
 class Measures:
@@ -164,16 +166,18 @@ class Measures:
         return scores
 
     def priors(self) -> dict[str, Callable[[int], Tensor]]:
-        """What draws latents from each prior, by name: `trained` (exactly), `svgd` (the trained
-        one as the paper samples it), `refit` and `mixture`."""
+        """What draws latents from each prior, by name: `trained` (exactly where that is possible,
+        else by MALA), `svgd` (the trained one as the paper samples it), `refit`, `mixture`, and
+        those that the protocol adds."""
+        kinds = ("refit", "mixture", "trained", *self.protocol.further_priors)
         draws: dict[str, Callable[[int], Tensor]] = {
-            kind: partial(self._exact, kind) for kind in ("refit", "mixture", "trained")
+            kind: partial(self._drawn, kind) for kind in kinds
         }
         if isinstance(self.model.prior, FactorablePolynomial):
             draws["svgd"] = self._svgd
         return draws
 
-    def _exact(self, kind: str, n: int) -> Tensor:
+    def _drawn(self, kind: str, n: int) -> Tensor:
         prior = self._fitted_prior(kind)
         return sample(prior, n, generator=Generator().manual_seed(self.protocol.seed))
 
@@ -200,7 +204,7 @@ class Measures:
         if "svgd" not in self.priors():
             return None
         n = max(self.protocol.samples, SVGD_PARTICLES)
-        drawn, exact = self._svgd(n), self._exact("trained", n)
+        drawn, exact = self._svgd(n), self._drawn("trained", n)
         return (drawn.std(0) / exact.std(0)).median().item()
 
     def _particles(self, generator: Generator) -> Tensor:

@@ -12,7 +12,7 @@ from fisherae.evaluation.figures.style import line_styles, plain_axes
 
 __all__ = ["generation_bars"]
 
-_HATCHES = ("", "////", "\\\\\\\\", "xxxx", "----")
+_HATCHES = ("", "////", "\\\\\\\\", "xxxx", "----", "||||", "....")
 _WIDTH = 0.24
 
 
@@ -30,7 +30,7 @@ def generation_bars(
         floor: the score of real images against other real ones, a dashed line.
 
     Raises:
-        InputError: no scores, or more than five kinds of prior.
+        InputError: no scores, or more than seven kinds of prior.
 
     Example:
         >>> scores = {"VAE": {"N(0, I)": (89.1, 1.1)}, "Fisher AE": {"exponential": (84.7, 0.8)}}

@@ -1,0 +1,228 @@
+"""Priors beyond the factorable one: how well the samples of each resemble real images.
+
+For every run, its prior as trained and five that are fitted to its latents afterwards: the
+factorable polynomial, a full Gaussian, the polynomial with pairwise terms, a mixture of ten
+Gaussians, and the energy with learned statistics. Where no exact sampler exists, MALA draws, from
+chains that start at the Gaussian of the fit.
+
+    python results/priors.py [RUN ...] STEM [--runs DIR] [--seeds 0 1 2] [--samples 2048]
+                                             finished runs of one data set; without any, the Fisher
+                                             AE and the VAE are trained on digits and kept in DIR;
+                                             writes STEM.md, STEM.csv, a figure of the scores, one
+                                             of samples, one of the latents
+"""
+
+import argparse
+import dataclasses
+import shlex
+import statistics
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from matplotlib.figure import Figure
+from torch import Generator, Tensor
+
+from fisherae.autoencoder import decoded
+from fisherae.data.images import to_unit
+from fisherae.evaluation import figures
+from fisherae.evaluation.generation import generation_scores
+from fisherae.files import write_atomically
+from fisherae.priors import GaussianMixture, Prior
+from fisherae.recipes.config import FisherRecipe, Recipe
+from fisherae.recipes.latent_prior import with_prior
+from fisherae.recipes.named import recipe
+from fisherae.recipes.run import latents_of, recipe_of
+from fisherae.samplers import sample
+from fisherae.samplers.exact import EXACT
+from fisherae.studies.measures import Measures, Protocol
+from fisherae.studies.models import train_once
+
+PRIORS = {
+    "trained": "as trained",
+    "refit": "polynomial",
+    "gaussian": "full Gaussian",
+    "pairwise": "pairwise",
+    "mixture": "mixture",
+    "energy": "energy",
+}
+INSIDE = {
+    "polynomial": "",
+    "pairwise": ", trained with pairwise",
+    "energy": ", trained with energy",
+}
+MALA_STEPS = 400
+SHOWN = 24
+POINTS = 700  # of the latents and of the samples, in the plane
+
+
+def trained(runs: Path, seeds: Sequence[int]) -> list[Path]:
+    """The digits' runs, trained unless they have been."""
+    return [
+        train_once(
+            runs / name / f"seed-{seed}",
+            dataclasses.replace(one, training=dataclasses.replace(one.training, seed=seed)),
+        )
+        for name in ("digits-fisher", "digits-vae")
+        for one in [recipe(name)]
+        for seed in seeds
+    ]
+
+
+def label(one: Recipe) -> str:
+    return one.name + (INSIDE[one.objective.prior] if isinstance(one, FisherRecipe) else "")
+
+
+def fitted(measures: Measures, kind: str) -> Prior:
+    z = latents_of(measures.run)
+    if kind == "gaussian":
+        return GaussianMixture(z.shape[1], components=1).fit(z)
+    return with_prior(measures.model, kind, z, measures.protocol.seed).prior
+
+
+def draws(measures: Measures) -> tuple[dict[str, Tensor], list[dict[str, object]]]:
+    """Latents from each prior, and what they score as images."""
+    drawn, rows = {}, []
+    extractor, reference = measures.yardstick
+    real = to_unit(measures.images, measures.value_range)
+    for kind in PRIORS:
+        prior, generator = fitted(measures, kind), Generator().manual_seed(measures.protocol.seed)
+        options = {} if isinstance(prior, EXACT) else {"steps": MALA_STEPS}
+        z, diagnostics = sample(
+            prior,
+            measures.protocol.samples,
+            generator=generator,
+            return_diagnostics=True,
+            **options,
+        )
+        drawn[kind] = z
+        images = to_unit(decoded(measures.model, z), measures.value_range)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of a bias, which the scores carry
+            scores = generation_scores(images, real, extractor, reference=reference)
+        rows += [
+            {"model": label(measures.recipe), "seed": measures.seed, "prior": kind}
+            | {"sampler": diagnostics.method, "acceptance": diagnostics.acceptance}
+            | dataclasses.asdict(score)
+            for score in scores
+        ]
+    return drawn, rows
+
+
+def table(rows: Sequence[dict[str, object]], metric: str) -> str:
+    """Means and standard deviations over the seeds."""
+    models = list(dict.fromkeys(str(row["model"]) for row in rows))
+    lines = [
+        f"| {metric} | " + " | ".join(PRIORS.values()) + " |",
+        "|---" * (len(PRIORS) + 1) + "|",
+    ]
+    for model in models:
+        cells = ["{:.3g} ± {:.2g}".format(*over_seeds(rows, model, p, metric)) for p in PRIORS]
+        lines.append(f"| {model} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def over_seeds(
+    rows: Sequence[dict[str, object]], model: str, prior: str, metric: str
+) -> tuple[float, float]:
+    key = (model, prior, metric)
+    values = [
+        float(str(row["value"]))
+        for row in rows
+        if (row["model"], row["prior"], row["metric"]) == key
+    ]
+    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else 0.0
+
+
+def plane(latents: dict[str, Tensor], drawn: dict[str, dict[str, Tensor]]) -> Figure:
+    """Latents (grey) and samples (blue) of the first seeds, on the latents' principal axes."""
+    size = (1.6 * len(PRIORS), 1.7 * len(latents))
+    figure = Figure(figsize=size, layout="constrained")
+    grid = figure.subplots(len(latents), len(PRIORS), squeeze=False)
+    for line, (model, z) in zip(grid, latents.items(), strict=True):
+        mean = z.mean(0)
+        axes_of = torch.linalg.svd(z - mean, full_matrices=False).Vh[:2]
+        flat = ((z - mean) @ axes_of.mT)[:POINTS]
+        reach = 1.15 * flat.abs().max().item()
+        for axes, (kind, title) in zip(line, PRIORS.items(), strict=True):
+            own = ((drawn[model][kind] - mean) @ axes_of.mT)[:POINTS]
+            for points, colour in ((flat, "0.6"), (own, "#0072B2")):
+                axes.scatter(*points.mT, s=2, c=colour, linewidths=0, alpha=0.6, rasterized=True)
+            axes.set(xlim=(-reach, reach), ylim=(-reach, reach), xticks=[], yticks=[])
+            axes.spines[:].set_color("0.8")
+            axes.set_title(title, fontsize=9)
+        line[0].set_ylabel(model.replace(", ", "\n"), fontsize=8)
+    return figure
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("run", type=Path, nargs="*")
+    parser.add_argument("stem", type=Path)
+    parser.add_argument("--runs", type=Path, default=Path("runs/priors"))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--samples", type=int, default=2_048)
+    parser.add_argument("--extractor", help="of the features, as in `fisherae compare`")
+    options = parser.parse_args()
+    runs = options.run or trained(options.runs, options.seeds)
+    rows: list[dict[str, object]] = []
+    latents, drawn, images = {}, {}, {}
+    for run in runs:
+        protocol = Protocol(samples=options.samples, extractor=options.extractor)
+        measures = Measures(run, protocol, options.runs / "extractors")
+        own, scores = draws(measures)
+        rows += scores
+        model = label(recipe_of(run))
+        if model not in latents:
+            latents[model], drawn[model] = latents_of(run), own
+            images[model] = {kind: decoded(measures.model, z[:SHOWN]) for kind, z in own.items()}
+            value_range = measures.value_range
+    write(options.stem, rows)
+    panels = {
+        title: {model: by_kind[kind] for model, by_kind in images.items()}
+        for kind, title in PRIORS.items()
+    }
+    figures.save_figure(figures.paper_panels(panels, value_range), f"{options.stem}-samples")
+    figures.save_figure(plane(latents, drawn), f"{options.stem}-latents")
+
+
+def write(stem: Path, rows: Sequence[dict[str, object]]) -> None:
+    """The tables, the numbers behind them, and the bars of the FID."""
+    figures.write_csv(stem.with_suffix(".csv"), rows)
+    fid, kid = (str(row["metric"]) for row in rows[:2])
+    first = rows[0]
+    seeds = sorted({int(str(row["seed"])) for row in rows})
+    floors = (statistics.fmean(float(str(r["floor"])) for r in rows if r["metric"] == m)
+              for m in (fid, kid))  # fmt: skip
+    paragraphs = [
+        "# Priors beyond the factorable one",
+        f"`python results/priors.py {shlex.join(sys.argv[1:])}`: {first['images']:,} samples "
+        f"against {first['reference_images']:,} test images, mean and standard deviation over "
+        f"seeds {', '.join(map(str, seeds))}; lower is better. Two disjoint parts of the test "
+        "images are {:.3g} ({}) and {:.2g} ({}) apart.".format(
+            *(x for pair in zip(floors, (fid, kid), strict=True) for x in pair)
+        ),
+        f"![{fid}]({stem.name}.png)",
+        table(rows, fid),
+        table(rows, kid),
+        "As trained: the prior that the model was trained with, a polynomial one but where the "
+        "name says otherwise. All others were fitted to the latents after training. Where no exact "
+        f"sampler exists (pairwise, energy), MALA drew, {MALA_STEPS} steps of which half are "
+        "warm-up.",
+        f"![samples]({stem.name}-samples.png)",
+        f"![latents and samples in the plane]({stem.name}-latents.png)",
+        "Latents grey, samples blue, on the two principal axes of the latents; first seed.",
+    ]
+    write_atomically(stem.with_suffix(".md"), "\n\n".join(paragraphs) + "\n")
+    bars = {
+        model: {title: over_seeds(rows, model, kind, fid) for kind, title in PRIORS.items()}
+        for model in dict.fromkeys(str(row["model"]) for row in rows)
+    }
+    floor = next(float(str(row["floor"])) for row in rows if row["metric"] == fid)
+    figures.save_figure(figures.generation_bars(bars, fid, floor), stem)
+
+
+if __name__ == "__main__":
+    main()

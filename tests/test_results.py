@@ -1,0 +1,51 @@
+"""The studies of results/ run; what they find is committed beside them."""
+
+import csv
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from fisherae.cli import main
+from fisherae.priors import energy
+
+RESULTS = Path(__file__).parents[1] / "results"
+
+
+def study(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, RESULTS / f"{name}.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_priors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(energy, "_STEPS", 20)
+    runs = []
+    for name in ("digits-fisher --prior pairwise", "digits-vae"):
+        runs.append(tmp_path / name.split()[0])
+        words = ["train", *name.split(), "--epochs", "1", "--limit", "96", "--device", "cpu"]
+        assert main([*words, "--out", str(runs[-1])]) == 0
+    priors = study("priors")
+    monkeypatch.setattr(priors, "MALA_STEPS", 10)
+    words = [*map(str, runs), str(tmp_path / "out"), "--runs", str(tmp_path)]
+    words += ["--samples", "40", "--extractor", "random-cnn"]
+    monkeypatch.setattr(sys, "argv", ["priors.py", *words])
+    priors.main()
+    with (tmp_path / "out.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {(row["model"], row["prior"], row["metric"]) for row in rows} == {
+        (model, prior, f"{metric}[random-cnn]")
+        for model in ("digits-fisher, trained with pairwise", "digits-vae")
+        for prior in ("trained", "refit", "gaussian", "pairwise", "mixture", "energy")
+        for metric in ("fid", "kid")
+    }
+    assert {row["sampler"] for row in rows if row["prior"] in ("pairwise", "energy")} == {"mala"}
+    assert "| digits-vae |" in (tmp_path / "out.md").read_text(encoding="utf-8")
+    for part in ("", "-samples", "-latents"):
+        assert (tmp_path / f"out{part}.png").is_file()
+        assert (tmp_path / f"out{part}.svg").is_file()

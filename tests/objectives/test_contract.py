@@ -11,23 +11,28 @@ SHAPE, d = (1, 4, 4), 3
 
 
 def autoencoder(prior: nn.Module, likelihood: object, posterior: str = "gaussian"):
-    outputs = 1 if posterior == "delta" else 2
+    outputs = {"delta": 1, "gaussian": 2, "polynomial": 4}[posterior]
     encoder = mlp.encoder(SHAPE, d, outputs_per_dim=outputs, hidden=(8,))
     return fae.Autoencoder(
         encoder, mlp.decoder(SHAPE, d, hidden=(8,)), prior, likelihood, posterior
     )
 
 
-def fisher(**options: object) -> nn.Module:
+def fisher(posterior: str = "gaussian", **options: object) -> nn.Module:
     prior = fae.FactorablePolynomial(d, 4)
     prior.weight.data.normal_()
-    return fae.FisherObjective(autoencoder(prior, fae.GaussianLikelihood(0.1, True)), **options)
+    model = autoencoder(prior, fae.GaussianLikelihood(0.1, True), posterior)
+    return fae.FisherObjective(model, **options)
 
 
 OBJECTIVES = {
     "fisher": fisher,
     "fisher, L = 2": lambda: fisher(samples=2),
     "fisher, half": lambda: fisher(score_fraction=0.5),
+    "fisher, polynomial": lambda: fisher("polynomial"),
+    "elbo, polynomial": lambda: fae.ElboObjective(
+        autoencoder(fae.StandardNormal(d), "bernoulli", "polynomial")
+    ),
     "elbo, bernoulli": lambda: fae.ElboObjective(autoencoder(fae.StandardNormal(d), "bernoulli")),
     "elbo, gaussian": lambda: fae.ElboObjective(
         autoencoder(fae.StandardNormal(d), fae.GaussianLikelihood(0.1, True)), samples=2

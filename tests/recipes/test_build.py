@@ -11,7 +11,13 @@ from torch import Tensor, nn
 
 import fisherae as fae
 from fisherae.data.config import DataConfig
-from fisherae.distributions import BernoulliLikelihood, Delta, DiagonalGaussian, GaussianLikelihood
+from fisherae.distributions import (
+    BernoulliLikelihood,
+    Delta,
+    DiagonalGaussian,
+    GaussianLikelihood,
+    PolynomialPosterior,
+)
 from fisherae.objectives import ElboObjective, FisherObjective, WaeGanObjective
 from fisherae.priors import FactorablePolynomial, StandardNormal
 from fisherae.recipes import named
@@ -255,6 +261,7 @@ def test_decoder_draws_the_value_range(built: Built) -> None:
 
 FISHER, VAE, GAUSSIAN_VAE, WAE_GAN = "digits-fisher", "digits-vae", "celeba-vae", "digits-wae-gan"
 LEARNED_GAUSSIAN = {"likelihood": GaussianLikelihood, "variance": 0.1, "learned": True}
+POLYNOMIAL = {"posterior": PolynomialPosterior, "encoder.outputs_per_dim": 4}
 BETAS = (0.7, 0.9)
 # recipe, field, another value, and all that becomes different
 OVERRIDES: list[tuple[str, str, Any, dict[str, Any]]] = [
@@ -269,6 +276,8 @@ OVERRIDES: list[tuple[str, str, Any, dict[str, Any]]] = [
         for part, value in (("normalization", "group"), ("activation", "tanh"))
     ),
     (FISHER, "objective.order", 6, {"prior.order": 6}),
+    (FISHER, "objective.posterior_order", 4, POLYNOMIAL),
+    (VAE, "objective.posterior_order", 4, POLYNOMIAL),
     (FISHER, "objective.variance", 0.3, {"variance": 0.3}),
     (FISHER, "objective.learn_variance", False, {"learned": False}),
     (FISHER, "objective.samples", 3, {"samples": 3}),

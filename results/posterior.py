@@ -5,10 +5,11 @@ encoder is trained. The true posterior, ∝ exp(−z²/2 − (x − z²)² / (2 
 x > s² / 2; its logarithm is a polynomial of order 4. (b) On images: the default Fisher AE with
 either posterior, under noise. What was trained before is taken as it is.
 
-    python results/posterior.py RUNS STEM [--data digits|mnist] [--seeds 0 1 2] [--epochs N]
-                                             RUNS gets the runs on images (mnist: those of the cpu
-                                             budget, which takes hours); writes STEM.md, STEM.csv,
-                                             STEM-DATA.csv and two figures
+    python results/posterior.py STEM [--runs RUNS] [--data digits|mnist] [--seeds 0 1 2]
+                                             writes STEM.md, .csv, .png, .svg: (a), in minutes;
+                                             with --runs, the directory of the runs on images, also
+                                             (b), STEM-DATA.md, …: digits in minutes, MNIST at the
+                                             cpu budget in hours
 """
 
 import argparse
@@ -209,13 +210,34 @@ def image_table(points: dict[str, list[list[RobustnessPoint]]], measure: Measure
     return "\n".join(lines)
 
 
-def main(
-    runs: Path, stem: Path, dataset: str, seeds: Sequence[int], epochs: int | None, steps: int
-) -> None:
-    torch.set_num_threads(1)
+def page(stem: Path, *paragraphs: str) -> None:
+    setting = (
+        f"One thread of {platform.machine()}, PyTorch {torch.__version__}; mean and standard "
+        "deviation over seeds."
+    )
+    title, *rest = paragraphs
+    write_atomically(stem.with_suffix(".md"), "\n\n".join([title, setting, *rest]) + "\n")
+
+
+def study_known_answer(stem: Path, seeds: Sequence[int], steps: int = STEPS) -> None:
     rows, figure = known_answer(seeds, steps)
     save_figure(figure, stem)
     write_csv(stem.with_suffix(".csv"), rows)
+    page(
+        stem,
+        "# A posterior with two modes, Gaussian and polynomial",
+        f"`python results/posterior.py {stem} --seeds {' '.join(map(str, seeds))} --steps {steps}`",
+        f"x = z² + noise of variance {VARIANCE:g}, z ~ N(0, 1), the decoder given, the encoder "
+        f"trained for {steps:,} steps of {BATCH}. KL[q(z|x) ‖ p(z|x)] to the true posterior in "
+        "nats, over 400 values of x and at those of the figure.",
+        known_answer_table(rows),
+        f"![The densities]({stem.name}.png)",
+    )
+
+
+def study_images(
+    runs: Path, stem: Path, dataset: str, seeds: Sequence[int], epochs: int | None = None
+) -> None:
     points: dict[str, list[list[RobustnessPoint]]] = {}
     for name, order in ORDERS.items():
         folder = runs / f"{dataset}-fisher-posterior-{order}"
@@ -224,49 +246,41 @@ def main(
             under_noise(train_once(folder / f"seed-{seed}", chosen))
             for seed, chosen in recipes.items()
         ]
-    curves = error_curves(points, "bce", "noise variance σ²")
-    save_figure(curves, stem.with_name(f"{stem.name}-{dataset}"))
-    write_csv(
-        stem.with_name(f"{stem.name}-{dataset}.csv"),
-        [
-            {"model": name, "seed": seed, **dataclasses.asdict(point)}
-            for name, own in points.items()
-            for seed, run in zip(seeds, own, strict=True)
-            for point in run
-        ],
-    )
+    own_stem = stem.with_name(f"{stem.name}-{dataset}")
+    save_figure(error_curves(points, "bce", "noise variance σ²"), own_stem)
+    rows = [
+        {"model": name, "seed": seed, **dataclasses.asdict(point)}
+        for name, own in points.items()
+        for seed, run in zip(seeds, own, strict=True)
+        for point in run
+    ]
+    write_csv(own_stem.with_suffix(".csv"), rows)
     seconds = step_seconds(dataset)
     trained_for = image_recipe(dataset, 4, 0, epochs).training.epochs
-    options = f"--data {dataset} --seeds {' '.join(map(str, seeds))} --steps {steps}"
+    options = f"--runs {runs} --data {dataset} --seeds {' '.join(map(str, seeds))}"
     options += "" if epochs is None else f" --epochs {epochs}"
-    paragraphs = [
-        "# A Gaussian posterior and a polynomial one",
-        f"`python results/posterior.py {runs} {stem} {options}`; one thread of "
-        f"{platform.machine()}, PyTorch {torch.__version__}; mean and standard deviation over "
-        "seeds.",
-        "## Where the truth is known",
-        f"x = z² + noise of variance {VARIANCE:g}, z ~ N(0, 1), the decoder given, the encoder "
-        f"trained for {steps:,} steps of {BATCH}. KL[q(z|x) ‖ p(z|x)] to the true posterior in "
-        "nats, over 400 values of x and at those of the figure.",
-        known_answer_table(rows),
-        f"![The densities]({stem.name}.png)",
-        f"## {dataset}",
+    page(
+        own_stem,
+        f"# Gaussian and polynomial posterior on {dataset}",
+        f"`python results/posterior.py {stem} {options}`",
         f"The default recipe `{dataset}-fisher`, {trained_for} epochs, with `--posterior-order 2` "
         f"and 4. A step costs {seconds['polynomial'] / seconds['Gaussian']:.2f} times as much with "
         f"order 4 ({1e3 * seconds['polynomial']:.1f} against {1e3 * seconds['Gaussian']:.1f} ms of "
         "CPU time, forward and backward).",
         *(image_table(points, measure) for measure in ("bce", "nmi")),
-    ]
-    write_atomically(stem.with_suffix(".md"), "\n\n".join(paragraphs) + "\n")
+    )
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
-    parser.add_argument("runs", type=Path)
     parser.add_argument("stem", type=Path)
+    parser.add_argument("--runs", type=Path)
     parser.add_argument("--data", choices=("digits", "mnist"), default="digits")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--steps", type=int, default=STEPS)
-    options = parser.parse_args()
-    main(options.runs, options.stem, options.data, options.seeds, options.epochs, options.steps)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    study_known_answer(given.stem, given.seeds, given.steps)
+    if given.runs is not None:
+        study_images(given.runs, given.stem, given.data, given.seeds, given.epochs)

@@ -46,10 +46,13 @@ def test_the_divergence_of_an_encoder_that_says_nothing(study: ModuleType) -> No
 
 
 def test_the_study_runs(study: ModuleType, tmp_path: Path) -> None:
-    study.main(tmp_path / "runs", tmp_path / "posterior", "digits", [0], epochs=1, steps=2)
-    page = (tmp_path / "posterior.md").read_text()
-    assert "--seeds 0 --steps 2 --epochs 1" in page
-    assert page.count("| ELBO | polynomial |") == 1
-    assert len((tmp_path / "posterior.csv").read_text().splitlines()) == 1 + 4
+    stem = tmp_path / "posterior"
+    study.study_known_answer(stem, [0], steps=2)
+    assert stem.with_suffix(".md").read_text().count("| ELBO | polynomial |") == 1
+    assert len(stem.with_suffix(".csv").read_text().splitlines()) == 1 + 4
+    study.study_images(tmp_path / "runs", stem, "digits", [0], epochs=1)
+    page = (tmp_path / "posterior-digits.md").read_text()
+    assert "--data digits --seeds 0 --epochs 1" in page
+    assert page.count("Fisher AE, polynomial posterior") == 2  # BCE and NMI
     for name in ("posterior.png", "posterior.svg", "posterior-digits.csv", "posterior-digits.png"):
         assert (tmp_path / name).stat().st_size > 0

@@ -22,6 +22,7 @@ MATHEMATICS = (
     "fisherae.objectives.elbo",
     "fisherae.objectives.fisher",
     "fisherae.objectives.wae",
+    "fisherae.one_dimensional",
     "fisherae.priors",
     "fisherae.samplers",
 )

@@ -464,7 +464,7 @@ def test_what_the_type_checker_of_the_tests_would_catch_first(saved):
     )
     lines = run.stdout.splitlines()
     assert lines[0].startswith("likelihood 'laplace' is not known; choose one of: gaussian, bern")
-    assert lines[1].startswith("posterior 'dirac' is not known; choose one of: gaussian, delta")
+    assert lines[1].startswith("posterior 'dirac' is not known; choose one of: gaussian, polynomi")
     assert lines[2].startswith("PATH/config.json: posterior 'dirac' is not known")
     assert lines[3].startswith("PATH/config.json: posterior [] is not known")
     assert lines[4].startswith("PATH/config.json: likelihood gaussian: ")

@@ -11,18 +11,20 @@ SHAPE, d = (1, 4, 4), 3
 
 
 def autoencoder(prior: nn.Module, likelihood: object, posterior: str = "gaussian"):
-    outputs = 1 if posterior == "delta" else 2
+    outputs = {"delta": 1, "gaussian": 2, "polynomial": 4}[posterior]
     encoder = mlp.encoder(SHAPE, d, outputs_per_dim=outputs, hidden=(8,))
     return fae.Autoencoder(
         encoder, mlp.decoder(SHAPE, d, hidden=(8,)), prior, likelihood, posterior
     )
 
 
-def fisher(shape: tuple[int, ...] = (), **options: object) -> nn.Module:
+def fisher(
+    posterior: str = "gaussian", shape: tuple[int, ...] = (), **options: object
+) -> nn.Module:
     prior = fae.FactorablePolynomial(d, 4)
     prior.weight.data.normal_()
-    likelihood = fae.GaussianLikelihood(0.1, True, shape)
-    return fae.FisherObjective(autoencoder(prior, likelihood), **options)
+    model = autoencoder(prior, fae.GaussianLikelihood(0.1, True, shape), posterior)
+    return fae.FisherObjective(model, **options)
 
 
 def deterministic(likelihood: object = "bernoulli") -> fae.Autoencoder:
@@ -45,6 +47,10 @@ OBJECTIVES = {
     "fisher, a variance per pixel": lambda: fisher(shape=SHAPE),
     "elbo, a variance per pixel": lambda: fae.ElboObjective(
         autoencoder(fae.StandardNormal(d), fae.GaussianLikelihood(0.1, True, SHAPE))
+    ),
+    "fisher, polynomial": lambda: fisher("polynomial"),
+    "elbo, polynomial": lambda: fae.ElboObjective(
+        autoencoder(fae.StandardNormal(d), "bernoulli", "polynomial")
     ),
     "elbo, bernoulli": lambda: fae.ElboObjective(autoencoder(fae.StandardNormal(d), "bernoulli")),
     "elbo, gaussian": lambda: fae.ElboObjective(

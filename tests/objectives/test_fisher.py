@@ -1,7 +1,7 @@
 """The Fisher objective: its gradients, which parameters each term reaches, its options."""
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -33,11 +33,29 @@ class TwoHeads(nn.Module):
         return torch.cat([self.mean(x), self.log_variance(x)], dim=-1)
 
 
+class FourHeads(TwoHeads):
+    """The encoder of a polynomial posterior of order 4; the further heads are the shape's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shape = nn.Sequential(nn.Linear(D, 7), nn.SiLU(), nn.Linear(7, 2 * d))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([super().forward(x), self.shape(x)], dim=-1)
+
+
 def small_model(order: int = 4) -> fae.Autoencoder:
     decoder = nn.Sequential(nn.Linear(d, 7), nn.Tanh(), nn.Linear(7, D))
     prior = fae.FactorablePolynomial(d, order)
     prior.set_eta(0.1 * torch.randn(d, order))
     return fae.Autoencoder(TwoHeads(), decoder, prior, fae.GaussianLikelihood(0.6, learned=True))
+
+
+def polynomial_model() -> fae.Autoencoder:
+    model = small_model()
+    return fae.Autoencoder(
+        FourHeads(), model.decoder, model.prior, model.likelihood, posterior="polynomial"
+    )
 
 
 def groups(model: fae.Autoencoder) -> dict[str, list[nn.Parameter]]:
@@ -50,11 +68,16 @@ def groups(model: fae.Autoencoder) -> dict[str, list[nn.Parameter]]:
     }
 
 
-@pytest.mark.parametrize("samples", [1, 3])
-def test_gradients_equal_finite_differences(samples: int) -> None:
+@pytest.mark.parametrize(
+    ("build", "samples"),
+    [(small_model, 1), (small_model, 3), (polynomial_model, 1)],
+    ids=["gaussian", "gaussian, L = 3", "polynomial"],
+)
+def test_gradients_equal_finite_differences(
+    build: Callable[[], fae.Autoencoder], samples: int
+) -> None:
     """With respect to φ, θ, η and s², in float64, every single parameter."""
-    model = small_model()
-    objective = fae.FisherObjective(model, samples=samples)
+    objective = fae.FisherObjective(build(), samples=samples)
     x = torch.randn(4, D)
 
     def loss() -> Tensor:
@@ -102,6 +125,17 @@ def test_routes_of_the_gradient(variant: str, term: str) -> None:
         norms[name] += 0.0 if gradient is None else gradient.norm().item()
     # Rounding is all that is left where the reference's two paths to the mean cancel.
     assert {name for name, norm in norms.items() if norm > 1e-10} == ROUTES[variant, term], norms
+
+
+def test_a_polynomial_posteriors_shape_is_trained() -> None:
+    """By each term, as the other heads of the encoder are."""
+    model = polynomial_model()
+    terms = fae.FisherObjective(model)(torch.randn(16, D))
+    for name, term in terms.by_name().items():
+        heads = (model.encoder.mean, model.encoder.log_variance, model.encoder.shape)
+        for head in heads:
+            gradients = torch.autograd.grad(term, list(head.parameters()), retain_graph=True)
+            assert sum(gradient.norm() for gradient in gradients) > 1e-10, name
 
 
 def test_reference_stability_is_the_slope_of_log_std() -> None:
@@ -255,7 +289,7 @@ def test_refuses_models_without_a_hyvarinen_score() -> None:
     delta = fae.Autoencoder(
         mlp.encoder((D,), d, outputs_per_dim=1), decoder, fae.StandardNormal(d), posterior="delta"
     )
-    with pytest.raises(fae.InputError, match="Gaussian posterior, got Delta"):
+    with pytest.raises(fae.InputError, match="'gaussian' or 'polynomial', got Delta"):
         fae.FisherObjective(delta)
 
 

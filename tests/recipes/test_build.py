@@ -11,7 +11,13 @@ from torch import Tensor, nn
 
 import fisherae as fae
 from fisherae.data.config import DataConfig
-from fisherae.distributions import BernoulliLikelihood, Delta, DiagonalGaussian, GaussianLikelihood
+from fisherae.distributions import (
+    BernoulliLikelihood,
+    Delta,
+    DiagonalGaussian,
+    GaussianLikelihood,
+    PolynomialPosterior,
+)
 from fisherae.objectives import (
     ContractiveObjective,
     DenoisingObjective,
@@ -312,6 +318,7 @@ FISHER, VAE, GAUSSIAN_VAE, WAE_GAN = "digits-fisher", "digits-vae", "celeba-vae"
 DAE, CAE, RAE, WAE_MMD = (f"digits-{model}" for model in ("dae", "cae", "rae", "wae-mmd"))
 GAUSSIAN = {"likelihood": GaussianLikelihood, "variance.shape": ()}
 LEARNED_GAUSSIAN = GAUSSIAN | {"variance": 0.1, "learned": True}
+POLYNOMIAL = {"posterior": PolynomialPosterior, "encoder.outputs_per_dim": 4}
 BETAS = (0.7, 0.9)
 # recipe, field, another value, and all that becomes different
 OVERRIDES: list[tuple[str, str, Any, dict[str, Any]]] = [
@@ -328,6 +335,8 @@ OVERRIDES: list[tuple[str, str, Any, dict[str, Any]]] = [
     (FISHER, "objective.order", 6, {"prior.order": 6}),
     (FISHER, "objective.prior", "pairwise", {"prior": PairwisePolynomial}),
     (FISHER, "objective.prior", "energy", {"prior": EnergyPrior, "prior.order": None}),
+    (FISHER, "objective.posterior_order", 4, POLYNOMIAL),
+    (VAE, "objective.posterior_order", 4, POLYNOMIAL),
     (FISHER, "objective.variance", 0.3, {"variance": 0.3}),
     (FISHER, "objective.learn_variance", False, {"learned": False}),
     (FISHER, "objective.variances", "channel", {"variance.shape": (1, 1, 1)}),

@@ -87,6 +87,10 @@ CASES: dict[str, tuple[Callable[[], Any], str]] = {
     "fit: complex": (lambda: estimator().fit(TABLE + 1j), "Complex data not supported"),
     "fit: latent_dim": (lambda: estimator(latent_dim=0).fit(TABLE), "dim must be a positive int"),
     "fit: latent_dim half": (lambda: estimator(latent_dim=2.5).fit(TABLE), "got 2.5"),
+    "fit: posterior order": (
+        lambda: estimator(posterior_order=3).fit(TABLE),
+        "posterior_order must be an even number, 2 or larger, got 3",
+    ),
     "fit: order": (lambda: estimator(order=1).fit(TABLE), "order must be an integer of at least 2"),
     "fit: hidden": (lambda: estimator(hidden=(8, 0)).fit(TABLE), "hidden must be a tuple of pos"),
     "fit: variance": (lambda: estimator(variance=NAN).fit(TABLE), "variance must be a positive"),

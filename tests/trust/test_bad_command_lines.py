@@ -72,6 +72,7 @@ CASES: dict[str, Case] = {
     "dim: huge": (f"{DIGITS} --dim 1000000000000", "dim must be a positive integer, got 10000"),
     "dim: endless": (f"{DIGITS} --dim {10**30}", "is possible"),
     "order: one": (f"{DIGITS} --order 1", "order must be an integer of at least 2, got 1"),
+    "posterior order: odd": (f"{DIGITS} --posterior-order 3", "invalid choice '3'"),
     "order: huge": (f"{DIGITS} --order {10**12}", "at most 2147483647 is possible"),
     "variance: zero": (f"{DIGITS} --variance 0", "variance must be a positive number, got 0"),
     "variance: nan": (f"{DIGITS} --variance nan", "variance must be a positive number, got nan"),

@@ -13,11 +13,11 @@ from fisherae.one_dimensional.hermite import combined, hermite, in_powers
 
 __all__ = ["PolynomialDensity"]
 
-_CELLS = 8  # times the order
-_ROUNDS = 4  # each narrows the grid tenfold or more
-_AT_ONCE = 4_096  # densities whose nodes are in memory together: 8 MiB per tensor
-_NEWTON = 4
-_BELOW = 40.0  # nats
+_CELLS = 8  # times the order: there are up to half as many modes
+_ROUNDS = 4  # that narrow the grid: enough for modes a millionth of the search interval wide
+_AT_ONCE = 4_096  # densities whose nodes are in memory together: 25 MiB per tensor of order 4
+_NEWTON = 4  # steps, after which the inverse of a cell's distribution function is exact
+_BELOW = 40.0  # nats, as in `cells_with_mass`
 # Gauss and Legendre's nodes in [0, 1] and their weights, exact for polynomials of degree 9.
 _NODES = (0.04691007703066802, 0.23076534494715845, 0.5, 0.7692346550528415, 0.9530899229693319)
 _WEIGHTS = (
@@ -35,9 +35,11 @@ class PolynomialDensity:
     The score is Σ_k w_k h_{k−1}(u), in orthonormal Hermite polynomials h_n; w = (0, −1, 0, …) is
     the standard normal. Being an exponential family, ∂A/∂w = E[t] and ∂E[t]/∂w = Cov[t].
 
-    Everything is an integral over a grid of 64 cells, four Gauss-Legendre nodes in each, in
+    Everything is an integral over a grid of 8 K cells, five Gauss-Legendre nodes in each, in
     float64. The grid is drawn together around the modes and the region within 40 nats of the
-    maximum, for each density by itself; no integral is differentiated through its grid.
+    maximum, for each density by itself: relative errors are below 10⁻⁵ for leading weights from
+    −10⁻⁴ to −10⁶. The integrals of first order are tabulated with their derivatives; nothing is
+    differentiated through a grid.
 
     Arguments:
         weight: w, shape (*batch, K), K even and w_K negative.
@@ -223,9 +225,9 @@ class _Table:
 def _edges(coefficients: Float[Tensor, "n powers"]) -> Float[Tensor, "n points"]:
     """Even cells where the density is within 40 nats of its maximum, one cell over each gap.
 
-    A polynomial has no mode that its values do not show, however narrow: the logarithm rises to it
-    from afar. Of order 4, the region within 40 nats of the maximum is at most 45 standard
-    deviations of a mode long (that of a Gaussian is 18).
+    The logarithm of a narrow mode rises to it from afar, so that a coarse grid shows it. Of order
+    4, the region within 40 nats of the maximum is at most 45 standard deviations of a mode long
+    (that of a Gaussian is 18): a cell is at most 1.4 wide.
     """
     points = _CELLS * (coefficients.shape[-1] - 1) + 1
     reach = _bound(coefficients)

@@ -11,6 +11,7 @@ from fisherae.evaluation.figures.images import (
     samples,
 )
 from fisherae.evaluation.figures.maps import tsne_maps
+from fisherae.evaluation.figures.tradeoff import pareto_front, tradeoff
 
 __all__ = [
     "error_curves",
@@ -18,9 +19,11 @@ __all__ = [
     "image_grid",
     "interleaved",
     "paper_panels",
+    "pareto_front",
     "reconstructions",
     "samples",
     "save_figure",
+    "tradeoff",
     "training_curves",
     "tsne_maps",
     "write_csv",

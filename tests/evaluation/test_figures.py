@@ -6,6 +6,7 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from fisherae.errors import InputError
@@ -15,9 +16,11 @@ from fisherae.evaluation.figures import (
     image_grid,
     interleaved,
     paper_panels,
+    pareto_front,
     reconstructions,
     samples,
     save_figure,
+    tradeoff,
     training_curves,
     tsne_maps,
     write_csv,
@@ -186,6 +189,8 @@ def test_bars_stand_by_model_with_their_errors_above_the_floor() -> None:
         lambda: error_curves({"VAE": [points(0.1)]}, "fid", "level"),  # type: ignore[arg-type]
         lambda: training_curves({"VAE": [{"step": 1, "learning_rate": 0.1}]}),
         lambda: training_curves({}),
+        lambda: tradeoff({}, "x", "y", "VAE"),
+        lambda: tradeoff({"VAE": []}, "x", "y", "VAE"),
     ],
 )
 def test_what_cannot_be_drawn_is_an_input_error(draw: Any) -> None:
@@ -301,3 +306,58 @@ def test_csv_has_a_column_for_every_key(tmp_path: Path) -> None:
             {"model": "Fisher AE, s² = 1", "mse": "0.1", "nmi": ""},
             {"model": "VAE", "mse": "0.2", "nmi": "0.5"},
         ]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_front_is_what_no_mixture_of_measures_would_leave(seed: int) -> None:
+    """A point is on it if and only if the box between it and the origin holds no other."""
+    places = np.random.default_rng(seed).random((40, 2))
+    named = {str(index): (x, y) for index, (x, y) in enumerate(places.tolist())}
+    expected = {
+        str(i) for i, place in enumerate(places) if (places <= place).all(axis=1).sum() == 1
+    }
+    front = pareto_front(named)
+    assert set(front) == expected
+    assert [named[name][0] for name in front] == sorted(named[name][0] for name in front)
+
+
+def test_equal_points_do_not_beat_each_other() -> None:
+    assert pareto_front({"a": (1.0, 1.0), "b": (1.0, 1.0), "c": (1.0, 2.0)}) == ["a", "b"]
+
+
+def crowded() -> dict[str, list[tuple[float, float]]]:
+    """Twelve models close together, three runs each."""
+    runs = 1 + 0.02 * np.random.default_rng(0).standard_normal((12, 3, 2))
+    return {
+        f"model number {index}": [(x, y) for x, y in run.tolist()] for index, run in enumerate(runs)
+    }
+
+
+def test_tradeoff_shows_means_and_standard_deviations() -> None:
+    results = crowded()
+    (axes,) = tradeoff(results, "x", "y", "model number 3").axes
+    for (line, _, (wide, high)), runs in zip(axes.containers, results.values(), strict=True):
+        mean, std = np.mean(runs, axis=0), np.std(runs, axis=0, ddof=1)
+        np.testing.assert_allclose(np.asarray(line.get_xydata())[0], mean)
+        (horizontal,), (vertical,) = wide.get_segments(), high.get_segments()
+        np.testing.assert_allclose(horizontal[:, 0], [mean[0] - std[0], mean[0] + std[0]])
+        np.testing.assert_allclose(vertical[:, 1], [mean[1] - std[1], mean[1] + std[1]])
+
+
+def test_names_cover_no_other_name_and_no_point() -> None:
+    figure = tradeoff(crowded(), "x", "y", "model number 3")
+    (axes,) = figure.axes
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    boxes = [text.get_window_extent(renderer) for text in axes.texts if text.get_text()]
+    assert len(boxes) == 12
+    for index, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[:index])
+    for container in axes.containers:
+        ((x, y),) = axes.transData.transform(container[0].get_xydata())
+        assert not any(box.contains(x, y) for box in boxes)
+
+
+def test_an_axis_over_decades_is_logarithmic() -> None:
+    results = {"VAE": [(1.0, 2.0)], "WAE-GAN": [(1.1, 200.0)]}
+    (axes,) = tradeoff(results, "x", "y", "VAE").axes
+    assert (axes.get_xscale(), axes.get_yscale()) == ("linear", "log")

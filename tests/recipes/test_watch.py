@@ -100,6 +100,13 @@ def test_collapse_and_its_cure(x: Tensor, run: RunDirectory) -> None:
     assert said(autoencoder(Encoder(1.0, 1.0)), x, z, run) == []
 
 
+def test_a_prior_that_training_did_not_know_is_not_judged(x: Tensor, run: RunDirectory) -> None:
+    model, z = autoencoder(Encoder(1.0, 1.0)), 10 + torch.randn(1_000, DIM)
+    (told,) = said(model, x, z, run)
+    assert "is far off the latents" in told
+    warn_of_silent_failure(model, x, z, run, has_prior=False)  # warnings are errors
+
+
 @pytest.mark.parametrize("used", range(5))
 def test_a_part_of_the_latents(used: int, x: Tensor, run: RunDirectory) -> None:
     x[:, used:] = 0

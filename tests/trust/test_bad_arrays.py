@@ -225,6 +225,19 @@ CASES: dict[str, tuple[Callable[[], Any], str]] = {
     "fisher: shape": (lambda: fae.FisherObjective(model())(torch.rand(3, 1, 4, 5)), "got (3, 1, 4"),
     "fisher: float64": (lambda: fae.FisherObjective(model())(FLOATS.double()), "got torch.float64"),
     "elbo: prior": (lambda: fae.ElboObjective(model(fae.GaussianMixture(2))), "analytic KL, got"),
+    "elbo: β": (lambda: fae.ElboObjective(model(), beta=NAN), "β must be positive and finite, got"),
+    "denoising: noise": (
+        lambda: fae.DenoisingObjective(model(posterior="delta"), NAN),
+        "finite number ≥ 0, got nan",
+    ),
+    "contractive: encoder": (
+        lambda: fae.ContractiveObjective(model()),
+        "deterministic encoder, posterior='delta', got DiagonalGaussian",
+    ),
+    "variances: shape": (
+        lambda: fae.GaussianLikelihood(shape=(3, 1, 1))(FLOATS),
+        "decoder variances of shape (3, 1, 1) for images of shape",
+    ),
     "wae: prior": (
         lambda: fae.WaeGanObjective(model(fae.GaussianMixture(2)), nn.Identity()),
         "WAE-GAN draws from a StandardNormal prior, got GaussianMixture",

@@ -22,8 +22,8 @@ from fisherae.recipes.config import Recipe, from_dict, to_dict
 from fisherae.recipes.watch import active_latents
 
 SHAPE = (1, 8, 8)
-FAMILIES = ["fisher", "fisher-gaussian", "vae", "wae-gan"]
-GAUSSIAN = ["fisher", "fisher-gaussian", "wae-gan"]
+FAMILIES = ["fisher", "fisher-gaussian", "vae", "wae-gan", "dae", "cae", "rae"]
+GAUSSIAN = ["fisher", "fisher-gaussian", "wae-gan", "wae-mmd", "rae"]
 # Fully connected and smooth, or convolutions with batch normalisation.
 NETWORKS = [("mlp", "default"), ("small", "paper")]
 SAME = {

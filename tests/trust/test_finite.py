@@ -16,6 +16,7 @@ from fisherae.training.checkpoint import Checkpoint
 from fisherae.training.run import RunDirectory
 
 FAMILIES = ["fisher", "fisher-gaussian", "vae", "wae-gan"]
+BASELINES = ["wae-mmd", "ae", "dae", "cae", "rae", "beta-vae", "gaussian-vae"]
 TERMS = {
     "fisher": {"posterior", "reconstruction", "stability"},
     "fisher-gaussian": {"posterior", "reconstruction", "stability"},
@@ -53,7 +54,7 @@ def test_first_steps_on_digits(name: str, seed: int, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("preset", ["default", "paper"])
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", [*FAMILIES, *BASELINES])
 @pytest.mark.parametrize("seed", range(10))
 def test_whole_training_on_digits(name: str, preset: str, seed: int, tmp_path: Path) -> None:
     train(recipe(f"digits-{name}", preset, seed=seed), tmp_path / "run")

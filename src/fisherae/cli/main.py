@@ -20,7 +20,7 @@ from fisherae.recipes import named
 __all__ = ["COMMANDS", "main"]
 
 HELP = f"""\
-fisherae {__version__}: Fisher auto-encoders, and their baselines VAE and WAE-GAN
+fisherae {__version__}: Fisher auto-encoders, and the baselines that they are compared with
 
 usage: fisherae COMMAND [options]        fisherae COMMAND --help
 

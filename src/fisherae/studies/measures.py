@@ -149,10 +149,13 @@ class Measures:
             for level, z in zip(levels, latents, strict=True)
         }
 
-    def generation(self) -> dict[str, list[GenerationScore]]:
-        """FID and KID of the samples of each prior that the model can have after training."""
+    def generation(self, only: str | None = None) -> dict[str, list[GenerationScore]]:
+        """FID and KID of the samples of each prior that the model can have after training, or of
+        one of them only."""
         scores = {}
         for label, draw in self.priors().items():
+            if only not in (None, label):
+                continue
             scores[label] = self._kept.rows(
                 f"generation-{label}",
                 {

@@ -12,6 +12,7 @@ from fisherae.evaluation.figures.images import (
 )
 from fisherae.evaluation.figures.maps import tsne_maps
 from fisherae.evaluation.figures.suite import suite_curves, suite_map
+from fisherae.evaluation.figures.tradeoff import pareto_front, tradeoff
 
 __all__ = [
     "error_curves",
@@ -19,11 +20,13 @@ __all__ = [
     "image_grid",
     "interleaved",
     "paper_panels",
+    "pareto_front",
     "reconstructions",
     "samples",
     "save_figure",
     "suite_curves",
     "suite_map",
+    "tradeoff",
     "training_curves",
     "tsne_maps",
     "write_csv",

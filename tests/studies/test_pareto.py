@@ -1,0 +1,66 @@
+"""The comparison of baselines, `results/pareto.py`, at the smoke budget and in its judgements."""
+
+import csv
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from fisherae.studies import models
+
+SCRIPT = Path(__file__).parents[2] / "results" / "pareto.py"
+# A deliberately poor model may be told what it lacks; that is tests/recipes/test_watch.py.
+pytestmark = pytest.mark.filterwarnings(r"ignore:.*(posterior collapse|latents tell|as trained)")
+
+
+@pytest.fixture(scope="module")
+def pareto() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("pareto", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules["pareto"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("comparison", ["baselines", "variances"])
+def test_trains_once_and_writes_everything(
+    comparison: str, pareto: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = [comparison, "digits", "--seeds", "0", "--runs", f"{tmp_path}/runs", "--out"]
+    pareto.main([*words, f"{tmp_path}/first"])
+    stem = f"{comparison}-digits"
+    figures = {f"{stem}-{name}.{kind}" for name in ("bce", "mse", "fid") for kind in ("png", "svg")}
+    assert {path.name for path in (tmp_path / "first").iterdir()} == {
+        f"{stem}.csv",
+        f"{stem}.md",
+        *figures,
+    }
+    rows = list(csv.DictReader((tmp_path / "first" / f"{stem}.csv").read_text().splitlines()))
+    labels = list(pareto.COMPARISONS[comparison].models)
+    assert [row["model"] for row in rows] == labels
+    page = (tmp_path / "first" / f"{stem}.md").read_text()
+    assert all(f"against **{label}** it " in page for label in labels[1:])
+    assert "too little to tell anything" in page
+
+    monkeypatch.setattr(models, "train_recipe", lambda *_, **__: pytest.fail("trained again"))
+    pareto.main([*words, f"{tmp_path}/second"])
+    first, second = (tmp_path / name / f"{stem}.csv" for name in ("first", "second"))
+    assert first.read_text() == second.read_text()
+
+
+def rows(*values: float) -> list[dict[str, float]]:
+    return [{"bce_noisy": value} for value in values]
+
+
+def test_what_counts_as_a_difference(pareto: ModuleType) -> None:
+    """Smaller is better; standard deviations of 0.1 and 0.2 hide a difference of 0.29."""
+    ours = rows(0.9, 1.0, 1.1)
+    for theirs, expected in (
+        (rows(1.09, 1.29, 1.49), "is level"),
+        (rows(1.11, 1.31, 1.51), "wins"),
+        (rows(0.49, 0.69, 0.89), "loses"),
+    ):
+        assert pareto.outcome(ours, theirs, "bce_noisy") == expected

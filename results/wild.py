@@ -120,6 +120,14 @@ def main() -> None:
         "score is mCE: for each corruption the error summed over the severities, divided by the "
         "VAE's, and the mean of that over the corruptions; below 1 is better than the VAE."
     )
+    report.text(
+        "Under noise, blur, light, drops and strokes the Fisher AE's reconstruction is 7 to 17 % "
+        "closer to the clean image than the VAE's, in BCE. What is moved, shrunk, turned or "
+        "slanted, and the drawing of edges, it follows rather than undoes: there it is 5 to 16 % "
+        "farther from the clean image; under stripes it is even. Its latents tell the class better "
+        "under all fifteen: a third less error of the probe on average, over 60 % less in fog and "
+        "brightness."
+    )
     for name, one in drawn.items():
         report.text(f"![{one.caption}]({saved(one.figure, f'{stem}-{name}.png')})")
         for table in one.tables:
@@ -141,6 +149,11 @@ def main() -> None:
         "of the pixel range for each component; l2 radii are that times √64. `random` is Gaussian "
         "noise of about the length of l2. Shift: how far the latents move, relative to their "
         "spread."
+    )
+    report.text(
+        "Under attack the latents of the Fisher AE move half as far as those of the VAE, and its "
+        "errors are the smallest of the three but for one: at a fifth of the range the l2 attack "
+        "moves latents farther than they lie from each other, and there its probe is the worst."
     )
     for kind in ("random", "l2"):
         shown = {model: [run[kind] for run in own] for model, own in points.items()}

@@ -116,6 +116,11 @@ class _Decoder(_Layers):
 class _BlockGaussian(IsotropicGaussian):
     """Π_b N(x_b; f_b, s_b² I), a variance for each block."""
 
+    def __init__(
+        self, mean: Float[Tensor, "batch blocks 2"], variance: Float[Tensor, " blocks"]
+    ) -> None:
+        self.mean, self.variance = mean, variance
+
     def log_prob(self, x: Float[Tensor, "batch blocks 2"]) -> Float[Tensor, " batch"]:
         each = self._squares(x) / (2 * self.variance) + torch.log(2 * math.pi * self.variance)
         return -each.sum(1)
@@ -132,6 +137,11 @@ class _BlockLikelihood(GaussianLikelihood):
     def __init__(self, blocks: int):
         super().__init__(1.0, learned=True)
         self.log_variance = nn.Parameter(torch.zeros(blocks))
+
+    @property
+    def variance(self) -> Float[Tensor, " blocks"]:
+        """s_b²."""
+        return self.log_variance.exp()
 
     def forward(self, output: Float[Tensor, "batch blocks 2"]) -> _BlockGaussian:
         return _BlockGaussian(output, self.variance)

@@ -82,7 +82,7 @@ def best_encoder(w: float, s2: float) -> Encoded:
         value.backward()  # type: ignore[no-untyped-call]
         return value
 
-    optimizer.step(loss)  # type: ignore[arg-type]
+    optimizer.step(loss)  # type: ignore[no-untyped-call]
     return Encoded(
         variance=variance,
         marginal=(1 - 1 / variance) ** 2 / 2,

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -141,7 +142,7 @@ def method_figure(fits: Sequence[Fit], truths: Sequence[str]) -> Figure:
     return figure
 
 
-_THREE = {
+_THREE: dict[str, dict[str, Any]] = {
     "score_matching": {"color": BLUE, "linestyle": "-", "marker": "o", "label": "score matching"},
     "with_noise": {
         "color": GREEN,

@@ -148,7 +148,7 @@ def fitted_weights(
         value.mean().backward()  # type: ignore[no-untyped-call]
         return value.mean()
 
-    optimizer.step(loss)  # type: ignore[arg-type]
+    optimizer.step(loss)  # type: ignore[no-untyped-call]
     return logits.detach().softmax(0)
 
 

@@ -60,11 +60,11 @@ class LatentGrid:
     @torch.no_grad()
     def log_likelihood(self, x: Float[Tensor, "n 2"]) -> Float[Tensor, " n"]:
         r"""log p(x) = log ∫ p(z) N(x; f(z), s² I) dz."""
-        return torch.cat([self._log_joint(part).logsumexp(1) for part in x.split(AT_ONCE)])
+        return torch.cat([self._log_joint(part).logsumexp(1) for part in torch.split(x, AT_ONCE)])
 
     @torch.no_grad()
     def posteriors(self, x: Float[Tensor, "n 2"]) -> Posteriors:
-        parts = [self._posteriors(part) for part in x.split(AT_ONCE)]
+        parts = [self._posteriors(part) for part in torch.split(x, AT_ONCE)]
         return Posteriors(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
     def _posteriors(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -160,7 +160,7 @@ def estimates(x: Float[Tensor, "sets n"], separation: float) -> tuple[Tensor, Te
     """Of each data set the w that minimises the mean Hyvärinen score, and that which maximises the
     likelihood; on a grid of logits, −10 to 10 in steps of 0.1."""
     matching, likelihood = [], []
-    for part in x.split(AT_ONCE):
+    for part in torch.split(x, AT_ONCE):
         scores, log_densities = zip(
             *(_score_and_log_density(part, separation, float(a)) for a in LOGITS), strict=True
         )

@@ -158,7 +158,7 @@ def _autoencoders(results: Results, name: str) -> list[str]:
         f"agrees with quadrature within {largest:.3f} nats on average for every model.",
         _table(
             ["data", "trained by", "KL", "held-out log p(x)", "D_∇, marginals", "D_∇, joints",
-             "q against p(z|x)", "mass of 0.25", "misplaced", "s"],
+             "q against posterior", "mass of 0.25", "misplaced", "s"],
             rows,
         ),
         f"![densities]({name}-densities.png)",
@@ -193,7 +193,7 @@ def _methods(results: Results, name: str) -> list[str]:
             [
                 "trained by",
                 *(f"{t}: {m}" for t in autoencoders.DISCONNECTED for m in
-                  ("KL", "mass of 0.25", "q against p(z|x)")),
+                  ("KL", "mass of 0.25", "q against posterior")),
             ],
             rows,
         ),

@@ -45,6 +45,7 @@ results: setup
 	$(BIN)/fisherae reproduce mnist --budget cpu --out results
 	$(BIN)/python results/masking.py runs/reproduce/cpu results/masking
 	$(BIN)/python results/wild.py runs/wild results/wild
+	$(BIN)/python results/blindness.py results/blindness
 
 bench: setup
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'

@@ -16,6 +16,7 @@ MATHEMATICS = (
     "fisherae.distributions",
     "fisherae.divergences",
     "fisherae.evaluation.clustering",
+    "fisherae.evaluation.likelihood",
     "fisherae.evaluation.probe",
     "fisherae.evaluation.robustness",
     "fisherae.objectives.deterministic",

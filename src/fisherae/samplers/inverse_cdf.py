@@ -27,6 +27,7 @@ class InverseCDF:
 
     Attributes:
         mean, std: of the prior, by quadrature on the same grid, shape (dim,).
+        log_normalizer: log ∫ exp(log p_j(z_j)) dz_j likewise, shape (dim,).
 
     References:
         Devroye (1986), Non-Uniform Random Variate Generation, chapter 2,
@@ -41,10 +42,12 @@ class InverseCDF:
 
     def __init__(self, prior: FactorablePrior, points: int = 4096):
         self._grid = _search_grid(prior, points)
-        mass = _cell_mass(self._grid, _log_density(prior, self._grid))
+        log_density = _log_density(prior, self._grid)
+        mass = _cell_mass(self._grid, log_density)
         self._cdf = cumulative(mass)
         self._like = prior.support[:, 0]
         self.mean, self.std = (moment.to(self._like) for moment in _moments(self._grid, mass))
+        self.log_normalizer = _log_integral(self._grid, log_density).to(self._like)
 
     def draw(self, n: int, generator: Generator | None = None) -> Float[Tensor, "n dim"]:
         """Independent samples."""
@@ -101,6 +104,12 @@ def _cell_mass(grid: Tensor, log_density: Tensor) -> Float[Tensor, "dim cells"]:
     """The probability of each cell by the trapezoidal rule."""
     density = _density(log_density)
     return normalized(grid.diff() * (density[:, 1:] + density[:, :-1]))
+
+
+def _log_integral(grid: Tensor, log_density: Tensor) -> Float[Tensor, " dim"]:
+    """log ∫ exp(log p) by the trapezoidal rule."""
+    total = torch.trapezoid(_density(log_density), grid, dim=-1)
+    return total.log() + log_density.amax(-1)
 
 
 def _density(log_density: Tensor) -> Tensor:

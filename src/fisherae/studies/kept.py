@@ -8,19 +8,24 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import safetensors.torch
 from torch import Tensor
 
 from fisherae.errors import InputError
-from fisherae.evaluation.generation import GenerationScore
-from fisherae.evaluation.robustness import RobustnessPoint
 from fisherae.files import read_json, read_tensors, write_atomically, write_json
 
 __all__ = ["Kept"]
 
-T = TypeVar("T", GenerationScore, RobustnessPoint)
+
+class Measurement(Protocol):
+    """Any dataclass of numbers and names."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+
+T = TypeVar("T", bound=Measurement)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+r"""Where score matching is blind: small problems with known answers, see docs/blindness.md."""

@@ -1,0 +1,51 @@
+"""The documented command, at the smoke budget."""
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fisherae.studies.blindness.study import run
+
+ROOT = Path(__file__).parents[3]
+FIGURES = ("weights", "gaps", "encoder", "densities", "methods")
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_smoke_budget(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stem, runs = tmp_path / "out" / "found", tmp_path / "runs"
+    run(stem, "smoke", runs, "the command", progress=False)
+    page = stem.with_suffix(".md").read_text(encoding="utf-8")
+    assert "`the command`" in page
+    assert "nan" not in page
+    for figure in FIGURES:
+        assert stem.with_name(f"found-{figure}.png").stat().st_size > 10_000
+        assert f"(found-{figure}.png)" in page
+    fits = rows(stem.with_name("found-fits.csv"))
+    assert {fit["truth"] for fit in fits} == {"near", "far", "ring", "arcs"}
+    assert len({fit["method"] for fit in fits}) == 17
+    needed = rows(stem.with_name("found-needed.csv"))
+    assert [float(row["separation"]) for row in needed] == list(range(1, 13))
+    # What was computed is kept: the second time nothing is, and the page is the same.
+    assert "measuring" in capsys.readouterr().err
+    run(stem, "smoke", runs, "the command", progress=False)
+    assert "measuring" not in capsys.readouterr().err
+    assert stem.with_suffix(".md").read_text(encoding="utf-8") == page
+
+
+def test_an_unknown_budget_is_refused() -> None:
+    done = subprocess.run(
+        [sys.executable, "results/blindness.py", "x", "--budget", "large"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "invalid choice: 'large'" in done.stderr

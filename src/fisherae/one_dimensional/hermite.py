@@ -28,10 +28,10 @@ def hermite(u: Float[Tensor, "*batch"], degree: int) -> list[Float[Tensor, "*bat
 
 
 def combined(
-    weight: Float[Tensor, "*batch terms"], basis: Sequence[Float[Tensor, "*batch"]]
-) -> Float[Tensor, "*batch"]:
-    r"""Σ_k w_k of the k-th function, term by term: many times faster than a sum over an axis of few
-    elements.
+    weight: Float[Tensor, "*own terms"], basis: Sequence[Float[Tensor, "*batch"]]
+) -> Float[Tensor, "*both"]:
+    r"""Σ_k w_k of the k-th function, to which w_k broadcasts, term by term: many times faster than
+    a sum over an axis of few elements.
 
     Example:
         >>> combined(torch.tensor([1.0, 0.5]), hermite(torch.tensor(2.0), 1))

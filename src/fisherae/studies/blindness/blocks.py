@@ -4,7 +4,6 @@ Independent models side by side are one model: a block of two coordinates and on
 objectives are the sums of theirs. For networks this small, that is several times faster.
 """
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -13,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from fisherae.autoencoder import Autoencoder
-from fisherae.distributions import GaussianLikelihood, IsotropicGaussian
+from fisherae.distributions import Gaussian, GaussianLikelihood
 from fisherae.networks import mlp
 from fisherae.priors import FactorablePolynomial, Prior, StandardNormal
 
@@ -113,27 +112,9 @@ class _Decoder(_Layers):
         return self._run(z.mT[..., None]).transpose(0, 1)
 
 
-class _BlockGaussian(IsotropicGaussian):
-    """Π_b N(x_b; f_b, s_b² I), a variance for each block."""
-
-    def __init__(
-        self, mean: Float[Tensor, "batch blocks 2"], variance: Float[Tensor, " blocks"]
-    ) -> None:
-        self.mean, self.variance = mean, variance
-
-    def log_prob(self, x: Float[Tensor, "batch blocks 2"]) -> Float[Tensor, " batch"]:
-        each = self._squares(x) / (2 * self.variance) + torch.log(2 * math.pi * self.variance)
-        return -each.sum(1)
-
-    def hyvarinen_score(self, x: Float[Tensor, "batch blocks 2"]) -> Float[Tensor, " batch"]:
-        each = self._squares(x) / (2 * self.variance.square()) - 2 / self.variance
-        return each.sum(1)
-
-    def _squares(self, x: Tensor) -> Float[Tensor, "batch blocks"]:
-        return (x - self.mean).square().sum(-1)
-
-
 class _BlockLikelihood(GaussianLikelihood):
+    """Π_b N(x_b; f_b, s_b² I), a variance for each block, with no bound that would couple them."""
+
     def __init__(self, blocks: int):
         super().__init__(1.0, learned=True)
         self.log_variance = nn.Parameter(torch.zeros(blocks))
@@ -143,8 +124,8 @@ class _BlockLikelihood(GaussianLikelihood):
         """s_b²."""
         return self.log_variance.exp()
 
-    def forward(self, output: Float[Tensor, "batch blocks 2"]) -> _BlockGaussian:
-        return _BlockGaussian(output, self.variance)
+    def forward(self, output: Float[Tensor, "batch blocks 2"]) -> Gaussian:
+        return Gaussian(output, self.variance[:, None])
 
 
 def _linear(network: nn.Module) -> list[nn.Linear]:

@@ -70,7 +70,7 @@ def test_linear_networks_find_the_principal_subspace() -> None:
 
 def test_a_polynomial_posterior() -> None:
     """Trains, and its means are the features; of other orders than 2 it is another model."""
-    estimator = tiny(posterior_order=4, epochs=20).fit(X[TRAIN])
+    estimator = tiny(posterior_order=4, epochs=4).fit(X[TRAIN])
     assert estimator.loss_curve_[-1] < estimator.loss_curve_[0]
     assert estimator.transform(X[TEST]).shape == (len(X[TEST]), 2)
     assert isinstance(estimator.model_.encode(torch.zeros(1, 64).double()), fae.PolynomialPosterior)

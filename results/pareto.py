@@ -170,7 +170,9 @@ def in_words(comparison: Comparison, results: Results, error: str, fid: str) -> 
         f"{ours} is {'on' if ours in front else 'not on'} the Pareto front of {error.upper()} on "
         f"noisy and on clean images, which is: {'; '.join(front)}. {comparison.remark}",
         f"## Where “{ours}” wins and loses",
-        "A difference counts where it is larger than the two standard deviations together.",
+        "A difference counts where it is larger than the two standard deviations together."
+        if len(results[ours]) > 1
+        else "One seed only, so that every difference counts.",
         "\n".join(
             f"- {against(ours, label, results, error, fid)}" for label in results if label != ours
         ),
@@ -198,7 +200,8 @@ def against(us: str, label: str, results: Results, error: str, fid: str) -> str:
     outcomes: dict[str, list[str]] = {"wins": [], "loses": [], "is level": []}
     for words, column in compared.items():
         ours, theirs = mean(results[us], column), mean(results[label], column)
-        numbers = f"{words} ({ours:#.3g} against {theirs:#.3g}, {ours / theirs - 1:+.1%})"
+        values = f"{number(ours)} against {number(theirs)}"
+        numbers = f"{words} ({values}, {ours / theirs - 1:+.1%})"
         outcomes[outcome(results[us], results[label], column)].append(numbers)
     said = "; ".join(f"{how} in {', '.join(where)}" for how, where in outcomes.items() if where)
     return f"against **{label}** it {said}."
@@ -222,7 +225,12 @@ def std(rows: list[dict[str, Any]], column: str) -> float:
 
 def cell(rows: list[dict[str, Any]], column: str) -> str:
     spread = f" ± {std(rows, column):.2g}" if len(rows) > 1 else ""
-    return f"{mean(rows, column):#.3g}".rstrip(".") + spread
+    return number(mean(rows, column)) + spread
+
+
+def number(value: float) -> str:
+    """Three digits."""
+    return f"{value:#.3g}".rstrip(".")
 
 
 def described(budget: Budget) -> str:

@@ -343,6 +343,9 @@ class GaussianLikelihood(nn.Module):
     The Hyvärinen score is proper in s², so s² can be learned, as by likelihood; of the
     reconstruction term alone the optimum is the mean squared error over the pixels that share it.
 
+    Which to take: one of all pixels, in doubt; one of each channel where channels differ in scale;
+    one of each pixel only where every pixel is uncertain, as in photographs, not in digits.
+
     Several variances are kept above a hundredth of their mean: a pixel that never changes, such as
     the corners of MNIST, has the optimum s² = 0, where its terms would outgrow all others.
 

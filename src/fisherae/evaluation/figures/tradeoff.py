@@ -74,7 +74,7 @@ def tradeoff(
     spreads = {name: _of_runs(runs, _std) for name, runs in results.items()}
     for name, style in line_styles(results).items():
         _draw_point(axes, means[name], spreads[name], style, name == highlighted)
-    _draw_front(axes, [means[name] for name in pareto_front(means)])
+    corners = _draw_front(axes, [means[name] for name in pareto_front(means)])
     _scale(axes, list(means.values()))
     axes.set_xlabel(xlabel)
     axes.set_ylabel(ylabel)
@@ -84,7 +84,9 @@ def tradeoff(
     plain_axes(axes)
     figure.draw_without_rendering()  # settles the layout
     renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
-    taken = [box for name in means for box in _covered_by(axes, means[name], spreads[name])]
+    steps = axes.transData.transform(corners)
+    taken = [Bbox(pair).padded(2) for pair in itertools.pairwise(steps)]
+    taken += [box for name in means for box in _covered_by(axes, means[name], spreads[name])]
     for name in sorted(means, key=lambda name: name != highlighted):
         weight = "bold" if name == highlighted else "normal"
         _write(name, axes, means[name], weight, taken, renderer)
@@ -116,12 +118,13 @@ def _draw_point(
     )
 
 
-def _draw_front(axes: Axes, front: Sequence[_Point]) -> None:
-    """In steps, since between two models there is none."""
+def _draw_front(axes: Axes, front: Sequence[_Point]) -> list[_Point]:
+    """In steps, since between two models there is none; the corners."""
     corners = [front[0]]
     for (_, above), (right, below) in itertools.pairwise(front):
         corners += [(right, above), (right, below)]
     axes.plot(*zip(*corners, strict=True), color="0.55", linestyle="--", linewidth=1, zorder=1)
+    return corners
 
 
 def _scale(axes: Axes, points: Sequence[_Point]) -> None:

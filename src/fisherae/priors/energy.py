@@ -230,7 +230,8 @@ def _descend(prior: EnergyPrior, u: Tensor, generator: Generator) -> None:
         chosen = torch.randint(len(train), (_BATCH,), generator=generator)
         with torch.enable_grad():
             optimizer.zero_grad()
-            prior._hyvarinen_score(train[chosen]).mean().backward(inputs=learned)
+            loss = prior._hyvarinen_score(train[chosen]).mean()
+            torch.autograd.backward(loss, inputs=learned)
         optimizer.step()
         if step % _LOOK_EVERY == 0:
             now = prior._hyvarinen_score(held_out)

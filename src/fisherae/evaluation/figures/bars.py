@@ -13,7 +13,8 @@ from fisherae.evaluation.figures.style import line_styles, plain_axes
 __all__ = ["generation_bars"]
 
 _HATCHES = ("", "////", "\\\\\\\\", "xxxx", "----", "||||", "....")
-_WIDTH = 0.24
+_WIDTH = 0.24  # of a bar, where that leaves the groups apart
+_GROUP = 0.96
 
 
 def generation_bars(
@@ -42,12 +43,14 @@ def generation_bars(
     if not 0 < len(kinds) <= len(_HATCHES):
         raise InputError(f"{len(kinds)} kinds of prior: give from 1 to {len(_HATCHES)}")
     hatches = dict(zip(kinds, _HATCHES, strict=False))
-    figure = Figure(figsize=(max(4.8, 1.6 * len(scores)), 3.6), layout="constrained")
+    width = min(_WIDTH, _GROUP / max(len(by_kind) for by_kind in scores.values()))
+    inches = 1.6 * len(scores) * _WIDTH / width
+    figure = Figure(figsize=(max(4.8, inches), 3.6), layout="constrained")
     axes = figure.subplots()
     for place, (model, style) in enumerate(line_styles(scores).items()):
-        left = place - _WIDTH * (len(scores[model]) - 1) / 2
+        left = place - width * (len(scores[model]) - 1) / 2
         for index, (kind, score) in enumerate(scores[model].items()):
-            _bar(axes, left + index * _WIDTH, score, style["color"], hatches[kind])
+            _bar(axes, left + index * width, width, score, style["color"], hatches[kind])
     legend: list[Artist] = [
         Patch(facecolor="0.8", edgecolor="0.3", hatch=hatch, label=kind)
         for kind, hatch in hatches.items()
@@ -64,9 +67,16 @@ def generation_bars(
     return figure
 
 
-def _bar(axes: Axes, x: float, score: tuple[float, float | None], colour: str, hatch: str) -> None:
+def _bar(
+    axes: Axes,
+    x: float,
+    width: float,
+    score: tuple[float, float | None],
+    colour: str,
+    hatch: str,
+) -> None:
     mean, std = score
-    axes.bar(x, mean, 0.9 * _WIDTH, color=colour, edgecolor="white", linewidth=0, hatch=hatch)
+    axes.bar(x, mean, 0.9 * width, color=colour, edgecolor="white", linewidth=0, hatch=hatch)
     axes.errorbar(x, mean, std, color="0.2", capsize=3, linewidth=1)
     axes.annotate(
         f"{mean:#.3g}".rstrip("."),

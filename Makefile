@@ -30,13 +30,13 @@ demo: setup
 	$(BIN)/fisherae demo
 
 lint: setup
-	$(BIN)/ruff format --check src tests results benchmarks
-	$(BIN)/ruff check src tests results benchmarks
+	$(BIN)/ruff format --check src tests results benchmarks examples
+	$(BIN)/ruff check src tests results benchmarks examples
 	$(BIN)/mypy
 
 format: setup
-	$(BIN)/ruff format src tests results benchmarks
-	$(BIN)/ruff check --fix src tests results benchmarks
+	$(BIN)/ruff format src tests results benchmarks examples
+	$(BIN)/ruff check --fix src tests results benchmarks examples
 
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadgroup

@@ -242,9 +242,11 @@ def posterior_means(
 
 def _shift(latents: Tensor, clean: Tensor) -> float | None:
     """`RobustnessPoint.shift`."""
+    if (clean == clean[0]).all():
+        return None
     spread = (clean - clean.mean(0)).square().sum(1).mean()
     moved = (latents - clean).square().sum(1).mean()
-    return (moved / spread).sqrt().item() if spread > 0 else None
+    return (moved / spread).sqrt().item()
 
 
 def _by_class(

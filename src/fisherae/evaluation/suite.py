@@ -65,7 +65,7 @@ def suite_score(
         ...     return [RobustnessPoint(v, None, e, None, 100, None, 0.0) for v, e in levels]
         >>> score = suite_score({"fog": two(0.3), "scale": two(0.2)},
         ...                     [{"fog": two(0.2), "scale": two(0.4)}], "mse")
-        >>> score.clean, score.corrupted, score.mce
+        >>> score.clean, score.corrupted, round(score.mce, 6)
         (0.1, 0.25, 1.0)
     """
     if not points or not reference:

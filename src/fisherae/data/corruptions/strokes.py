@@ -38,7 +38,7 @@ class DottedLine(Corruption):
 
     Example:
         >>> drawn = DottedLine(0.1)(torch.zeros(1, 1, 28, 28))
-        >>> drawn.max(), bool(drawn.mean() < 0.1)
+        >>> drawn.max(), bool(drawn.mean() < 0.2)
         (tensor(1.), True)
     """
 

@@ -1,0 +1,62 @@
+"""Denoising: what is left of the noise after encoding and decoding.
+
+PCA, a VAE and the Fisher AE learn eight features of clean digits, and reconstruct noisy ones.
+
+    python examples/denoising.py               writes denoising.png beside this file
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from digits import Rows, corrupted, split
+from sklearn.decomposition import PCA
+from vae import Vae
+
+import fisherae as fae
+from fisherae.evaluation.figures import image_grid
+from fisherae.evaluation.figures.files import render
+from fisherae.files import write_atomically
+
+VARIANCES = (0.0, 0.05, 0.1, 0.2, 0.5)
+SHOWN, IMAGES = 0.1, 16
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--epochs", type=int, default=100)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent)
+    options = parser.parse_args(arguments)
+    train, test, _, _ = split()
+    denoisers = {
+        "PCA": PCA(8, random_state=0),
+        "VAE": Vae(8, options.epochs),
+        "Fisher AE": fae.FisherAutoencoder(8, epochs=options.epochs, random_state=0),
+    }
+
+    def error(images: Rows) -> float:
+        return float(np.square(images - test).mean())
+
+    noisy = {variance: corrupted(test, "noise", variance) for variance in VARIANCES}
+    print(f"{'mean squared error':20}" + "".join(f"{variance:9g}" for variance in VARIANCES))
+    print(f"{'noisy':20}" + "".join(f"{error(noisy[variance]):9.4f}" for variance in VARIANCES))
+    rows = {"clean": test, "noisy": noisy[SHOWN]}
+    for name, denoiser in denoisers.items():
+        denoiser.fit(train)
+        answers = {
+            variance: denoiser.inverse_transform(denoiser.transform(images))
+            for variance, images in noisy.items()
+        }
+        print(f"{name:20}" + "".join(f"{error(answers[v]):9.4f}" for v in VARIANCES))
+        rows[f"{name}: MSE {error(answers[SHOWN]):.3f}"] = answers[SHOWN]
+    images = [torch.from_numpy(row[:IMAGES]).view(-1, 1, 8, 8) for row in rows.values()]
+    title = f"noise of variance {SHOWN:g}"
+    write_atomically(
+        options.out / "denoising.png", render(image_grid(images, list(rows), title=title), "png")
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -364,7 +364,7 @@ def edited(saved, *keys, value):
 )
 def test_unusable_configuration(saved, keys, value, message):
     edited(saved, *keys, value=value)
-    with pytest.raises(fae.InputError, match=rf"(?s)config\.json: .*{message}"):
+    with pytest.raises(fae.InputError, match=rf"(?s)(config\.json|safetensors): .*{message}"):
         fae.load(saved)
 
 

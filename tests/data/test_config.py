@@ -46,7 +46,7 @@ def test_bad_numbers_are_named(wrong: dict[str, int]) -> None:
 @pytest.mark.parametrize(
     ("wrong", "match"),
     [
-        ({"corruption": "fog", "corruption_level": 0.1}, "unknown corruption 'fog'; known: noise"),
+        ({"corruption": "dew", "corruption_level": 0.1}, "unknown corruption 'dew'; known: noise"),
         ({"corruption": "noise"}, "corruption_level 0 changes nothing"),
         ({"corruption": "noise", "corruption_level": -1.0}, "corruption_level is -1"),
         ({"corruption": "noise", "corruption_level": math.inf}, "corruption_level is inf"),

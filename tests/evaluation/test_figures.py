@@ -185,7 +185,7 @@ def test_bars_stand_by_model_with_their_errors_above_the_floor() -> None:
         lambda: tsne_maps({"VAE": {"0": MAP[:5]}}, LABELS),
         lambda: tsne_maps({"VAE": {"0": MAP}}, torch.arange(40)),
         lambda: generation_bars({}, "FID"),
-        lambda: generation_bars({"VAE": {str(kind): (1.0, None) for kind in range(6)}}, "FID"),
+        lambda: generation_bars({"VAE": {str(kind): (1.0, None) for kind in range(8)}}, "FID"),
         lambda: error_curves({"VAE": [points(0.1)]}, "fid", "level"),  # type: ignore[arg-type]
         lambda: training_curves({"VAE": [{"step": 1, "learning_rate": 0.1}]}),
         lambda: training_curves({}),

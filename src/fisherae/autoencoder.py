@@ -120,10 +120,8 @@ class Autoencoder(nn.Module):
         r"""q_φ(z|x) of each image: a `DiagonalGaussian` (or a `PolynomialPosterior`, a `Delta`)."""
         _check_batch(self, x)
         output = full_precision(self.encoder(x))
-        orders = (
-            output.shape[-1:].numel() // (2 * self.dim) * 2
-        )  # of a polynomial: even, and as given
-        width = (self.posterior.outputs_per_dim or max(2, orders)) * self.dim
+        given = output.shape[-1:].numel() // (2 * self.dim) * 2  # of a polynomial, which is even
+        width = (self.posterior.outputs_per_dim or max(2, given)) * self.dim
         if output.shape != (len(x), width):
             raise InputError(
                 f"the encoder returns shape {tuple(output.shape)} where a "
@@ -134,7 +132,7 @@ class Autoencoder(nn.Module):
         return q
 
     def decode(self, z: Float[Tensor, "batch dim"]) -> Likelihood:
-        r"""p_θ(x|z) of each latent: an `Gaussian` or a `Bernoulli`."""
+        r"""p_θ(x|z) of each latent: a `Gaussian` or a `Bernoulli`."""
         if z.shape[-1] != self.dim:
             raise InputError(f"z has {z.shape[-1]} latent dimensions, the model has {self.dim}")
         distribution: Likelihood = self.likelihood(full_precision(self.decoder(z)))

@@ -231,3 +231,4 @@ def test_refused(case: str, refused: Callable[..., None]) -> None:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_a_gpu_that_is_not_there(refused: Callable[..., None]) -> None:
     refused(f"{DIGITS} --device cuda", "torch finds no GPU here: use auto or cpu")
+    refused(f"{DIGITS} --capture", "training.capture is on, which needs a GPU")

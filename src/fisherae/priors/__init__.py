@@ -6,7 +6,7 @@ from fisherae.priors.exponential import ExponentialFamily
 from fisherae.priors.mixture import GaussianMixture
 from fisherae.priors.normal import StandardNormal
 from fisherae.priors.pairwise import PairwisePolynomial
-from fisherae.priors.polynomial import FactorablePolynomial
+from fisherae.priors.polynomial import FactorablePolynomial, PolynomialPrior
 
 __all__ = [
     "AncestralPrior",
@@ -16,6 +16,7 @@ __all__ = [
     "FactorablePrior",
     "GaussianMixture",
     "PairwisePolynomial",
+    "PolynomialPrior",
     "Prior",
     "StandardNormal",
 ]

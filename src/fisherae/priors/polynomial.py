@@ -1,6 +1,7 @@
 r"""The factorable polynomial exponential family (FPE), eq. (13)."""
 
 import math
+from abc import abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -39,6 +40,11 @@ class PolynomialPrior(Prior):
         self.weight = nn.Parameter(weight)
         self.register_buffer("location", torch.zeros(dim))
         self.register_buffer("scale", torch.ones(dim))
+
+    @abstractmethod
+    def confine(self, z: Float[Tensor, "n dim"]) -> "PolynomialPrior":
+        """Confines to the range of the samples z, in place, the dimensions that need it for the
+        prior to be proper."""
 
     def laplacian(self, z: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch"]:
         r"""Δ_z log p = Σ_jk k (k − 1) η_jk z_j^{k−2}."""

@@ -5,6 +5,7 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -47,9 +48,14 @@ class _Subject:
     path: Path
     model: Autoencoder
     recipe: Recipe
-    test: ImageDataset
+    images: int | None
     seed: int
     other: bool  # data than the run's
+
+    @cached_property
+    def test(self) -> ImageDataset:
+        """Read only now, for it may take minutes."""
+        return load_data(self.recipe, "test", progress=True, limit=self.images)
 
     def points(
         self, by_name: Mapping[str, Sequence[Corruption]]
@@ -93,8 +99,7 @@ def _subject(path: Path | str, images: int | None, data: str | None, seed: int) 
     require_folder(path)
     if data is not None:
         recipe = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, data=data))
-    test = load_data(recipe, "test", progress=True, limit=images)
-    return _Subject(Path(path), model, recipe, test, seed, data is not None)
+    return _Subject(Path(path), model, recipe, images, seed, data is not None)
 
 
 def evaluate_run(
@@ -122,7 +127,6 @@ def evaluate_run(
     Raises:
         InputError: if the run is not finished, or an argument or the data is not usable.
     """
-    corruption_levels(corruption, levels)  # before the images, which may take minutes
     subject = _subject(path, images, data, seed)
     chosen = corruption_levels(corruption, levels, subject.recipe.model.value_range)
     points = subject.points({corruption: chosen})[corruption]

@@ -72,6 +72,7 @@ def _fitted(kind: str, prior: "Prior", latents: "Tensor", seed: int) -> "Prior":
         FactorablePolynomial,
         GaussianMixture,
         PairwisePolynomial,
+        PolynomialPrior,
     )
 
     dim, like = prior.dim, prior.support
@@ -79,6 +80,6 @@ def _fitted(kind: str, prior: "Prior", latents: "Tensor", seed: int) -> "Prior":
         return GaussianMixture(dim).to(like).fit(latents, seed)
     if kind == "energy":
         return EnergyPrior(dim).to(like).fit(latents, seed)
-    order = prior.order if isinstance(prior, FactorablePolynomial | PairwisePolynomial) else _ORDER
+    order = prior.order if isinstance(prior, PolynomialPrior) else _ORDER
     family = PairwisePolynomial if kind == "pairwise" else FactorablePolynomial
     return family(dim, order - order % 2).to(like).fit(latents)

@@ -14,7 +14,7 @@ from fisherae.autoencoder import Autoencoder, evaluating, load
 from fisherae.data.images import Batches, as_float, random_subset, to_float
 from fisherae.errors import InputError
 from fisherae.files import read_tensors, write_atomically
-from fisherae.priors import FactorablePolynomial, PairwisePolynomial
+from fisherae.priors import PolynomialPrior
 from fisherae.recipes.build import build_objective, build_optimizer, load_data, training_images
 from fisherae.recipes.config import Recipe, from_dict, to_dict
 from fisherae.recipes.normalization import settle_normalization
@@ -45,7 +45,7 @@ def train_recipe(
         InputError: if `out` exists and `resume` is off, or the data or a value is not usable.
         NonFiniteError: if training diverges.
     """
-    accelerator = start_accelerator(recipe.training.device)
+    accelerator = start_accelerator(recipe.training.device, recipe.training.capture)
     if accelerator.is_main_process:
         (RunDirectory.open if resume else RunDirectory.require_new)(out)
     images = training_images(recipe, progress)
@@ -171,7 +171,7 @@ def _finish(model: Autoencoder, images: Tensor, recipe: Recipe, run: RunDirector
     some = images[_chosen(images, recipe, NORMALIZING_IMAGES)]
     settle_normalization(model, some, recipe.training.batch_size, recipe.model.value_range)
     z = _aggregated_posterior(model, images, recipe)
-    if isinstance(model.prior, FactorablePolynomial | PairwisePolynomial):
+    if isinstance(model.prior, PolynomialPrior):
         model.prior.confine(z)
     write_atomically(run.path / LATENTS, safetensors.torch.save({"z": z.cpu()}))
     model.save(run.path / MODEL)

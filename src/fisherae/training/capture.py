@@ -12,7 +12,7 @@ WARM_UP = 3
 
 
 class CapturedStep:
-    """Records a step on the GPU, and from then on replays it: one launch instead of hundreds.
+    """Records a step on the GPU and then replays it: one launch instead of one for each kernel.
 
     The first steps run as they are, for libraries choose their kernels then; they count like all
     others. What the host computes is fixed when a step is recorded, so that another shape of the

@@ -55,8 +55,8 @@ class TrainingConfig:
     """bf16: the networks compute in bfloat16 (autocast), weights and loss terms stay in float32.
     It pays where the processor computes in it: GPUs, CPUs with AVX512-BF16 or AMX."""
     capture: bool = False
-    """Record a whole step as one CUDA graph and replay it: several times faster for networks so
-    small that a GPU waits for the next launch, as those of MNIST. Needs a GPU, and one process."""
+    """Record a whole step as one CUDA graph and replay it: for networks so small that a GPU waits
+    for the next launch, as those of MNIST. Needs a GPU, and one process."""
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "log_every", "save_every", "keep"):

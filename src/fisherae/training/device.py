@@ -16,7 +16,7 @@ __all__ = ["means_lost_process", "random_state", "set_random_state", "start_acce
 LEAVING_SECONDS = 0.2
 
 
-def start_accelerator(device: str) -> Accelerator:
+def start_accelerator(device: str, capture: bool = False) -> Accelerator:
     """The device, and the processes that share the work.
 
     Start several processes with `python -m torch.distributed.run`. `train` calls this itself;
@@ -25,9 +25,10 @@ def start_accelerator(device: str) -> Accelerator:
 
     Arguments:
         device: `cpu`, `cuda`, or `auto`: the GPU where there is one.
+        capture: whether steps are to be recorded as CUDA graphs.
 
     Raises:
-        InputError: `cuda` on a machine without.
+        InputError: `cuda` on a machine without; `capture` without a GPU, or in several processes.
 
     Example:
         >>> start_accelerator("cpu").device
@@ -40,6 +41,11 @@ def start_accelerator(device: str) -> Accelerator:
     if accelerator.num_processes > 1:
         atexit.unregister(_leave)  # once, however often this is called
         atexit.register(_leave)
+    if capture and (accelerator.device.type != "cuda" or accelerator.num_processes > 1):
+        raise InputError(
+            "training.capture is on, which needs a GPU and a single process: this is process "
+            f"{accelerator.process_index} of {accelerator.num_processes} on {accelerator.device}"
+        )
     return accelerator
 
 

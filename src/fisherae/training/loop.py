@@ -127,22 +127,14 @@ class _Trainer:
         if self.half:
             # The layout in which processors convolve bfloat16; in float32 it gains nothing.
             objective.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.accelerator = start_accelerator(config.device)
+        self.accelerator = start_accelerator(config.device, config.capture)
         self.forward, self.update = self.accelerator.prepare(objective, optimizer)
         self.state = TrainingState(0, 0, 0.0, batches.steps_per_epoch)
         self.window = Window()
-        self.descend = self.captured() if config.capture else self.update_weights
+        step = self.update_weights
+        self.descend = CapturedStep(step, optimizer) if config.capture else step
         self.since = self.saved_at = time.perf_counter()
         self.saved: Path | None = None
-
-    def captured(self) -> CapturedStep:
-        if self.accelerator.device.type != "cuda" or self.accelerator.num_processes > 1:
-            raise InputError(
-                "training.capture is on, which needs a GPU and a single process: this is process "
-                f"{self.accelerator.process_index} of {self.accelerator.num_processes} on "
-                f"{self.accelerator.device}"
-            )
-        return CapturedStep(self.update_weights, self.optimizer)
 
     def start(self) -> None:
         if any(self.run.checkpoints.glob("step-*")):

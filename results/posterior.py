@@ -24,19 +24,17 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 import fisherae as fae
-from fisherae.data.corruptions import corruption_levels
-from fisherae.data.images import to_float
 from fisherae.evaluation.figures import error_curves, save_figure, write_csv
 from fisherae.evaluation.figures.style import plain_axes
-from fisherae.evaluation.robustness import Measure, RobustnessPoint, over_runs, robustness
+from fisherae.evaluation.report import Cell, Report, robustness_table
+from fisherae.evaluation.robustness import Measure, RobustnessPoint
 from fisherae.files import write_atomically
 from fisherae.networks import mlp
-from fisherae.recipes.build import build_objective, load_data
+from fisherae.recipes.build import build_objective
 from fisherae.recipes.config import Recipe
-from fisherae.recipes.named import recipe
-from fisherae.recipes.run import load_run
-from fisherae.studies.config import BUDGETS, budgeted
-from fisherae.studies.models import train_once
+from fisherae.studies.config import BUDGETS
+from fisherae.studies.measures import Measures, Protocol
+from fisherae.studies.models import run_of, train_once
 
 ORDERS = {"Gaussian": 2, "polynomial": 4}
 STYLES = {
@@ -51,6 +49,7 @@ VARIANCE = 0.5  # s²
 SHOWN = (-0.5, 0.5, 1.5, 3.0)  # x
 GRID = torch.linspace(-6, 6, 1_201, dtype=torch.float64)
 STEPS, BATCH = 1_000, 128
+MEASURES: tuple[Measure, ...] = ("bce", "nmi")
 
 
 class Square(nn.Module):
@@ -142,31 +141,20 @@ def known_answer(
     return rows, figure
 
 
-def image_recipe(dataset: str, order: int, seed: int, epochs: int | None) -> Recipe:
-    chosen = recipe(f"{dataset}-fisher")
-    if dataset == "mnist":
-        chosen = budgeted(chosen.name, "default", BUDGETS["cpu"]["mnist"], seed)
-    epochs = chosen.training.epochs if epochs is None else epochs
-    return dataclasses.replace(
-        chosen,
-        training=dataclasses.replace(chosen.training, seed=seed, epochs=epochs),
-        objective=dataclasses.replace(chosen.objective, posterior_order=order),
-    )
-
-
-def under_noise(run: Path) -> list[RobustnessPoint]:
-    model, chosen = load_run(run)
-    test = load_data(chosen, "test", limit=2_000)
-    value_range = chosen.model.value_range
-    images = to_float(test.images, value_range)
-    levels = corruption_levels("noise", None, value_range)
-    return robustness(model, images, levels, test.labels, value_range)
+def image_run(
+    dataset: str, order: int, seed: int, runs: Path, epochs: int | None
+) -> tuple[Path, Recipe]:
+    budget = BUDGETS["cpu"][dataset]
+    budget = dataclasses.replace(budget, epochs=epochs or budget.epochs)
+    return run_of(dataset, "fisher", "default", budget, seed, runs, posterior_order=order)
 
 
 def step_seconds(dataset: str, repeats: int = 30) -> dict[str, float]:
     """CPU seconds of a forward and backward pass with either posterior, the least of so many."""
     least = dict.fromkeys(ORDERS, float("inf"))
-    recipes = {name: image_recipe(dataset, order, 0, None) for name, order in ORDERS.items()}
+    recipes = {
+        name: image_run(dataset, order, 0, Path(), None)[1] for name, order in ORDERS.items()
+    }
     shape = (1, 28, 28) if dataset == "mnist" else (1, 8, 8)
     objectives = {name: build_objective(chosen, shape) for name, chosen in recipes.items()}
     for _ in range(repeats):
@@ -183,60 +171,45 @@ def spread(values: Sequence[float]) -> str:
     return f"{series.mean():.3f} ± {series.std():.3f}" if len(values) > 1 else f"{values[0]:.3f}"
 
 
-def known_answer_table(rows: list[dict[str, object]]) -> str:
+def known_answer_table(rows: list[dict[str, object]]) -> tuple[list[str], list[list[Cell]]]:
     keys = [key for key in rows[0] if key.startswith("kl")]
     heads = ["mean over x", *(key.removeprefix("kl at ") for key in keys[1:])]
-    lines = [
-        "| objective | posterior | " + " | ".join(heads) + " |",
-        "|---" * (len(keys) + 2) + "|",
-    ]
+    lines: list[list[Cell]] = []
     for objective in OBJECTIVES:
         for name in ORDERS:
             own = [row for row in rows if (row["objective"], row["posterior"]) == (objective, name)]
             cells = [spread([float(str(row[key])) for row in own]) for key in keys]
-            lines.append(f"| {objective} | {name} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+            lines.append([objective, name, *cells])
+    return ["objective", "posterior", *heads], lines
 
 
-def image_table(points: dict[str, list[list[RobustnessPoint]]], measure: Measure) -> str:
-    levels = [point.level for point in next(iter(points.values()))[0]]
-    lines = [
-        f"| {measure.upper()} | " + " | ".join(f"σ² = {level:g}" for level in levels) + " |",
-        "|---" * (len(levels) + 1) + "|",
-    ]
-    for name, runs in points.items():
-        cells = [f"{mean:.3f} ± {std or 0:.3f}" for _, mean, std in over_runs(runs, measure)]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-def page(stem: Path, *paragraphs: str) -> None:
-    setting = (
-        f"One thread of {platform.machine()}, PyTorch {torch.__version__}; mean and standard "
-        "deviation over seeds."
+def page(title: str, command: str) -> Report:
+    return (
+        Report(title)
+        .command(command)
+        .text(
+            f"One thread of {platform.machine()}, PyTorch {torch.__version__}; mean and standard "
+            "deviation over seeds."
+        )
     )
-    title, *rest = paragraphs
-    write_atomically(stem.with_suffix(".md"), "\n\n".join([title, setting, *rest]) + "\n")
 
 
 def study_known_answer(stem: Path, seeds: Sequence[int], steps: int = STEPS) -> None:
     rows, figure = known_answer(seeds, steps)
     save_figure(figure, stem)
     write_csv(stem.with_suffix(".csv"), rows)
-    page(
-        stem,
-        "# A posterior with two modes, Gaussian and polynomial",
-        f"`python results/posterior.py {stem} --seeds {' '.join(map(str, seeds))} --steps {steps}`",
+    report = page(
+        "A posterior with two modes, Gaussian and polynomial",
+        f"python results/posterior.py {stem} --seeds {' '.join(map(str, seeds))} --steps {steps}",
+    )
+    report.text(
         f"x = z² + noise of variance {VARIANCE:g}, z ~ N(0, 1), the decoder given, the encoder "
         f"trained for {steps:,} steps of {BATCH}. KL[q(z|x) ‖ p(z|x)] to the true posterior in "
-        "nats, over 400 values of x and at those of the figure.",
-        known_answer_table(rows),
-        "A Gaussian takes one mode or the middle; the polynomial takes both while density is left "
-        "between them. Farther apart (x = 3) it leans to one side, whichever the objective: what "
-        "a mode weighs then hardly shows in the score, and little in the samples. A mode left out "
-        "costs log 2 = 0.69 nats.",
-        f"![The densities]({stem.name}.png)",
+        "nats, over 400 values of x and at those of the figure. A mode left out costs log 2 = 0.69."
     )
+    report.table(*known_answer_table(rows))
+    report.text(f"![The densities]({stem.name}.png)")
+    write_atomically(stem.with_suffix(".md"), report.markdown())
 
 
 def study_images(
@@ -244,11 +217,13 @@ def study_images(
 ) -> None:
     points: dict[str, list[list[RobustnessPoint]]] = {}
     for name, order in ORDERS.items():
-        folder = runs / f"{dataset}-fisher-posterior-{order}"
-        recipes = {seed: image_recipe(dataset, order, seed, epochs) for seed in seeds}
         points[f"Fisher AE, {name} posterior"] = [
-            under_noise(train_once(folder / f"seed-{seed}", chosen))
-            for seed, chosen in recipes.items()
+            Measures(
+                train_once(*image_run(dataset, order, seed, runs, epochs)),
+                Protocol(),
+                runs / "extractors",
+            ).points("noise")
+            for seed in seeds
         ]
     own_stem = stem.with_name(f"{stem.name}-{dataset}")
     save_figure(error_curves(points, "bce", "noise variance σ²"), own_stem)
@@ -260,19 +235,22 @@ def study_images(
     ]
     write_csv(own_stem.with_suffix(".csv"), rows)
     seconds = step_seconds(dataset)
-    trained_for = image_recipe(dataset, 4, 0, epochs).training.epochs
     options = f"--runs {runs} --data {dataset} --seeds {' '.join(map(str, seeds))}"
     options += "" if epochs is None else f" --epochs {epochs}"
-    page(
-        own_stem,
-        f"# Gaussian and polynomial posterior on {dataset}",
-        f"`python results/posterior.py {stem} {options}`",
-        f"The default recipe `{dataset}-fisher`, {trained_for} epochs, with `--posterior-order 2` "
-        f"and 4. A step costs {seconds['polynomial'] / seconds['Gaussian']:.2f} times as much with "
-        f"order 4 ({1e3 * seconds['polynomial']:.1f} against {1e3 * seconds['Gaussian']:.1f} ms of "
-        "CPU time, forward and backward).",
-        *(image_table(points, measure) for measure in ("bce", "nmi")),
+    report = page(
+        f"Gaussian and polynomial posterior on {dataset}",
+        f"python results/posterior.py {stem} {options}",
     )
+    report.text(
+        f"The default recipe `{dataset}-fisher`, {epochs or BUDGETS['cpu'][dataset].epochs} "
+        "epochs, with `--posterior-order 2` and 4, against noise variance. A step costs "
+        f"{seconds['polynomial'] / seconds['Gaussian']:.2f} times as much with order 4 "
+        f"({1e3 * seconds['polynomial']:.1f} against {1e3 * seconds['Gaussian']:.1f} ms of CPU "
+        "time, forward and backward)."
+    )
+    for measure in MEASURES:
+        report.table(*robustness_table(points, measure), measure.upper())
+    write_atomically(own_stem.with_suffix(".md"), report.markdown())
 
 
 if __name__ == "__main__":

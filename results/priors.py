@@ -29,16 +29,17 @@ from fisherae.autoencoder import decoded
 from fisherae.data.images import to_unit
 from fisherae.evaluation import figures
 from fisherae.evaluation.generation import generation_scores
+from fisherae.evaluation.report import Cell, Report
 from fisherae.files import write_atomically
 from fisherae.priors import GaussianMixture, Prior
 from fisherae.recipes.config import FisherRecipe, Recipe
 from fisherae.recipes.latent_prior import with_prior
-from fisherae.recipes.named import recipe
 from fisherae.recipes.run import latents_of, recipe_of
 from fisherae.samplers import sample
 from fisherae.samplers.exact import EXACT
+from fisherae.studies.config import BUDGETS
 from fisherae.studies.measures import Measures, Protocol
-from fisherae.studies.models import train_once
+from fisherae.studies.models import run_of, train_once
 
 PRIORS = {
     "trained": "as trained",
@@ -55,27 +56,14 @@ INSIDE = {
 }
 MALA_STEPS = 400
 SHOWN = 24
-ON_DIGITS = (
-    "The latents of the Fisher AE lie in clusters and depend on each other: a full covariance and "
-    "pairwise terms are better than the factorable refit, and all are far better than the prior as "
-    "trained. In the plane, only the mixture and the energy follow the clusters; the energy also "
-    "leaves samples between and beyond them, with some 1,100 latents to learn from, and the "
-    "mixture is best by far. The latents of the VAE are nearly Gaussian: only the mixture gains "
-    "anything there. With seed 0 no network beat the Gaussian on held-out latents, so that the "
-    "energy is the full Gaussian itself: what differs between the two is what drawing anew changes."
-)
 POINTS = 700  # of the latents and of the samples, in the plane
 
 
 def trained(runs: Path, seeds: Sequence[int]) -> list[Path]:
     """The digits' runs, trained unless they have been."""
     return [
-        train_once(
-            runs / name / f"seed-{seed}",
-            dataclasses.replace(one, training=dataclasses.replace(one.training, seed=seed)),
-        )
-        for name in ("digits-fisher", "digits-vae")
-        for one in [recipe(name)]
+        train_once(*run_of("digits", model, "default", BUDGETS["cpu"]["digits"], seed, runs))
+        for model in ("fisher", "vae")
         for seed in seeds
     ]
 
@@ -120,18 +108,14 @@ def draws(measures: Measures) -> tuple[dict[str, Tensor], list[dict[str, object]
     return drawn, rows
 
 
-def table(rows: Sequence[dict[str, object]], metric: str) -> str:
+def table(rows: Sequence[dict[str, object]], metric: str) -> tuple[list[str], list[list[Cell]]]:
     """Means and standard deviations over the seeds."""
-    models = list(dict.fromkeys(str(row["model"]) for row in rows))
-    lines = [
-        f"| {metric} | " + " | ".join(PRIORS.values()) + " |",
-        "|---" * (len(PRIORS) + 1) + "|",
-    ]
-    for model in models:
+    lines: list[list[Cell]] = []
+    for model in dict.fromkeys(str(row["model"]) for row in rows):
         values = [over_seeds(rows, model, prior, metric) for prior in PRIORS]
         cells = [f"{mean:.3g}" + ("" if std is None else f" ± {std:.2g}") for mean, std in values]
-        lines.append(f"| {model} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        lines.append([model, *cells])
+    return [metric, *PRIORS.values()], lines
 
 
 def over_seeds(
@@ -189,7 +173,7 @@ def main() -> None:
             latents[model], drawn[model] = latents_of(run), own
             images[model] = {kind: decoded(measures.model, z[:SHOWN]) for kind, z in own.items()}
             value_range = measures.value_range
-    write(options.stem, rows, [] if options.run else [ON_DIGITS])
+    write(options.stem, rows)
     panels = {
         title: {model: by_kind[kind] for model, by_kind in images.items()}
         for kind, title in PRIORS.items()
@@ -198,33 +182,35 @@ def main() -> None:
     figures.save_figure(plane(latents, drawn), f"{options.stem}-latents")
 
 
-def write(stem: Path, rows: Sequence[dict[str, object]], found: Sequence[str]) -> None:
+def write(stem: Path, rows: Sequence[dict[str, object]]) -> None:
     """The tables, the numbers behind them, and the bars of the FID."""
     figures.write_csv(stem.with_suffix(".csv"), rows)
     fid, kid = (str(row["metric"]) for row in rows[:2])
     first = rows[0]
     seeds = sorted({int(str(row["seed"])) for row in rows})
     floors = [float(str(row["floor"])) for row in rows[:2]]
-    paragraphs = [
-        "# Priors beyond the factorable one",
-        f"`python results/priors.py {shlex.join(sys.argv[1:])}`: {first['images']:,} samples "
-        f"against {first['reference_images']:,} test images, mean and standard deviation over the "
-        f"seeds ({', '.join(map(str, seeds))}); lower is better. Two disjoint parts of the test "
-        f"images, of at most half of them each, are {floors[0]:.3g} ({fid}) and {floors[1]:.2g} "
-        f"({kid}) apart.",
-        f"![{fid}]({stem.name}.png)",
-        table(rows, fid),
-        table(rows, kid),
+    report = Report("Priors beyond the factorable one")
+    report.command(f"python results/priors.py {shlex.join(sys.argv[1:])}")
+    report.text(
+        f"{first['images']:,} samples against {first['reference_images']:,} test images, mean and "
+        f"standard deviation over the seeds ({', '.join(map(str, seeds))}); lower is better. Two "
+        "disjoint parts of the test images, of at most half of them each, are "
+        f"{floors[0]:.3g} ({fid}) and {floors[1]:.2g} ({kid}) apart."
+    )
+    report.text(f"![{fid}]({stem.name}.png)")
+    for metric in (fid, kid):
+        report.table(*table(rows, metric))
+    report.text(
         "As trained: the prior that the model was trained with, a polynomial one of the Fisher AE "
         "unless its name says otherwise, N(0, I) of the VAE. All others were fitted to the latents "
         "after training. Where no exact sampler exists (pairwise, energy), MALA drew, in "
-        f"{MALA_STEPS} steps of which half are warm-up.",
-        f"![samples]({stem.name}-samples.png)",
-        f"![latents and samples in the plane]({stem.name}-latents.png)",
-        "Latents grey, samples blue, on the two principal axes of the latents; first seed.",
-        *found,
-    ]
-    write_atomically(stem.with_suffix(".md"), "\n\n".join(paragraphs) + "\n")
+        f"{MALA_STEPS} steps of which half are warm-up. An energy that does not beat the Gaussian "
+        "on held-out latents is the full Gaussian: what differs then is what drawing anew changes."
+    )
+    report.text(f"![samples]({stem.name}-samples.png)")
+    report.text(f"![latents and samples in the plane]({stem.name}-latents.png)")
+    report.text("Latents grey, samples blue, on the two principal axes of the latents; first seed.")
+    write_atomically(stem.with_suffix(".md"), report.markdown())
     bars = {
         model: {title: over_seeds(rows, model, kind, fid) for kind, title in PRIORS.items()}
         for model in dict.fromkeys(str(row["model"]) for row in rows)

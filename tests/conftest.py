@@ -1,7 +1,12 @@
 """Every test runs on one torch thread and from a known seed; shapes are checked by beartype."""
 
+import importlib.util
 import os
 import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -40,6 +45,22 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def script() -> Callable[[str], ModuleType]:
+    """Loads a study's script of results/ by its name."""
+
+    def load(name: str) -> ModuleType:
+        path = Path(__file__).parents[1] / "results" / f"{name}.py"
+        spec = importlib.util.spec_from_file_location(name, path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return load
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -1,8 +1,8 @@
 """The studies of results/ run; what they find is committed beside them."""
 
 import csv
-import importlib.util
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -11,26 +11,17 @@ import pytest
 from fisherae.cli import main
 from fisherae.priors import energy
 
-RESULTS = Path(__file__).parents[1] / "results"
 
-
-def study(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, RESULTS / f"{name}.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_priors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_priors(
+    script: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(energy, "_STEPS", 20)
     runs = []
     for name in ("digits-fisher --prior pairwise", "digits-vae"):
         runs.append(tmp_path / name.split()[0])
         words = ["train", *name.split(), "--epochs", "1", "--limit", "96", "--device", "cpu"]
         assert main([*words, "--out", str(runs[-1])]) == 0
-    priors = study("priors")
+    priors = script("priors")
     monkeypatch.setattr(priors, "MALA_STEPS", 10)
     words = [*map(str, runs), str(tmp_path / "out"), "--runs", str(tmp_path)]
     words += ["--samples", "40", "--extractor", "random-cnn"]

@@ -1,8 +1,7 @@
 """The comparison of baselines, `results/pareto.py`, at the smoke budget and in its judgements."""
 
 import csv
-import importlib.util
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -10,19 +9,13 @@ import pytest
 
 from fisherae.studies import models
 
-SCRIPT = Path(__file__).parents[2] / "results" / "pareto.py"
 # A deliberately poor model may be told what it lacks; that is tests/recipes/test_watch.py.
 pytestmark = pytest.mark.filterwarnings(r"ignore:.*(posterior collapse|latents tell|as trained)")
 
 
 @pytest.fixture(scope="module")
-def pareto() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("pareto", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = sys.modules["pareto"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def pareto(script: Callable[[str], ModuleType]) -> ModuleType:
+    return script("pareto")
 
 
 @pytest.mark.parametrize("comparison", ["baselines", "variances"])

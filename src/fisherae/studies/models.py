@@ -64,12 +64,16 @@ def run_of(
         >>> path.as_posix(), recipe.objective.noise
         ('runs/digits-dae-noise-1.0/seed-0', 1.0)
     """
-    chosen: Any = budgeted(f"{data}-{model}", preset, budget, seed)
+    default: Any = budgeted(f"{data}-{model}", preset, budget, seed)
     chosen = dataclasses.replace(
-        chosen, objective=dataclasses.replace(chosen.objective, **objective)
+        default, objective=dataclasses.replace(default.objective, **objective)
     )
     parts = [data, model, *([preset] if preset != "default" else [])]
-    parts += [f"{name}-{value}".lower().replace("_", "-") for name, value in objective.items()]
+    parts += [
+        f"{name}-{value}".lower().replace("_", "-")
+        for name, value in objective.items()
+        if value != getattr(default.objective, name)
+    ]
     return root / "-".join(parts) / f"seed-{seed}", chosen
 
 

@@ -5,13 +5,11 @@ PCA, a VAE and the Fisher AE learn eight features of clean digits, and reconstru
     python examples/denoising.py               writes denoising.png beside this file
 """
 
-import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
-from digits import Rows, corrupted, split
+from digits import Rows, corrupted, options_of, split
 from sklearn.decomposition import PCA
 from vae import Vae
 
@@ -25,10 +23,7 @@ SHOWN, IMAGES = 0.1, 16
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--epochs", type=int, default=100)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent)
-    options = parser.parse_args(arguments)
+    options = options_of(arguments)
     train, test, _, _ = split()
     denoisers = {
         "PCA": PCA(8, random_state=0),

@@ -1,4 +1,8 @@
-"""The embedded digits, clean and corrupted, as rows of pixels in [0, 1]."""
+"""What the examples share: digits as rows of pixels in [0, 1], clean and corrupted, and options."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -22,3 +26,11 @@ def corrupted(X: Rows, name: str, level: float, seed: int = 0) -> Rows:
     (corruption,) = corruption_levels(name, [level])
     images = torch.from_numpy(X).view(-1, 1, 8, 8)
     return corruption(images, torch.Generator().manual_seed(seed)).flatten(1).numpy()
+
+
+def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """How long an example trains, and where its figure goes."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--epochs", type=int, default=100)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent)
+    return parser.parse_args(arguments)

@@ -8,13 +8,11 @@ has a higher score than a test digit.
     python examples/out_of_distribution.py     writes out_of_distribution.png beside this file
 """
 
-import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
-from digits import Rows, split
+from digits import Rows, options_of, split
 from matplotlib.figure import Figure
 from sklearn.metrics import roc_auc_score
 from vae import Vae
@@ -80,10 +78,7 @@ def picture(table: dict[str, list[float]], columns: list[str]) -> Figure:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--epochs", type=int, default=100)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent)
-    options = parser.parse_args(arguments)
+    options = options_of(arguments)
     train, test, _, _ = split()
     estimator = fae.FisherAutoencoder(8, epochs=options.epochs, random_state=0).fit(train)
     vae = Vae(8, options.epochs).fit(train)

@@ -6,12 +6,10 @@ neighbours learn the classes from them, and are tested on corrupted images.
     python examples/robust_features.py         writes robust_features.png beside this file
 """
 
-import argparse
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from digits import corrupted, split
+from digits import corrupted, options_of, split
 from matplotlib.figure import Figure
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
@@ -72,10 +70,7 @@ def picture(found: dict[tuple[str, str, str], list[float]]) -> Figure:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--epochs", type=int, default=100)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent)
-    options = parser.parse_args(arguments)
+    options = options_of(arguments)
     found = accuracies(options.epochs)
     for (name, classifier, feature), values in found.items():
         listed = "  ".join(f"{value:.3f}" for value in values)

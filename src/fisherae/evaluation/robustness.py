@@ -120,7 +120,9 @@ def robustness(
     if maps is not None and len(maps) != len(corruption_levels):
         raise InputError(f"{len(maps)} maps for {len(corruption_levels)} levels: give one each")
     by_level = latents_under(model, images, corruption_levels, seed, batch_size)
-    clean = posterior_means(model, images, batch_size)
+    at_zero = (z for c, z in zip(corruption_levels, by_level, strict=True) if c.level == 0)
+    clean = next(at_zero, None)
+    clean = posterior_means(model, images, batch_size) if clean is None else clean
     mapped: Sequence[Tensor | None] = maps or [None] * len(by_level)
     points = []
     for corruption, latents, shown in zip(corruption_levels, by_level, mapped, strict=True):

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fisherae.errors import InputError
 
-__all__ = ["Corruption", "check_fraction", "check_images", "check_range"]
+__all__ = ["Corruption", "ImageCorruption", "check_fraction", "check_range"]
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,13 @@ class Corruption(ABC):
         label: for the axis of a figure.
         level: the strength, a subclass's first field; 0 leaves the images as they are.
         keeps_range: whether the images stay between the ends of their range.
+        dims: how many dimensions x must have; None: any.
     """
 
     name: ClassVar[str]
     label: ClassVar[str]
     keeps_range: ClassVar[bool] = True
+    dims: ClassVar[int | None] = None
 
     @property
     def level(self) -> float:
@@ -45,7 +47,8 @@ class Corruption(ABC):
         """Returns a corrupted copy of x, not clipped.
 
         Raises:
-            InputError: x does not hold floating point numbers.
+            InputError: x does not hold floating point numbers, or, for an `ImageCorruption`, is not
+                of shape (N, C, H, W).
         """
         if not x.is_floating_point():
             raise InputError(
@@ -53,6 +56,10 @@ class Corruption(ABC):
             )
         if self.level == 0:
             return x.clone()
+        if self.dims not in (None, x.dim()):
+            raise InputError(
+                f"{self.name}: images are of shape {tuple(x.shape)}: give the shape (N, C, H, W)"
+            )
         return self._corrupt(x, generator, x.device if generator is None else generator.device)
 
     @abstractmethod
@@ -60,6 +67,12 @@ class Corruption(ABC):
         self, x: Tensor, generator: torch.Generator | None, device: torch.device
     ) -> Tensor:
         """Corrupts x with random numbers drawn on `device`."""
+
+
+class ImageCorruption(Corruption):
+    """A corruption of images as a whole, of shape (N, C, H, W), and not of single components."""
+
+    dims: ClassVar[int | None] = 4
 
 
 def check_fraction(name: str, value: float) -> None:
@@ -73,11 +86,3 @@ def check_range(value_range: tuple[float, float]) -> None:
     low, high = value_range
     if not -math.inf < low < high < math.inf:
         raise InputError(f"value_range is {value_range}: give finite numbers, low < high")
-
-
-def check_images(x: Tensor, name: str) -> None:
-    """Raises an `InputError` unless x has the shape (N, C, H, W)."""
-    if x.dim() != 4:
-        raise InputError(
-            f"{name}: images are of shape {tuple(x.shape)}: give the shape (N, C, H, W)"
-        )

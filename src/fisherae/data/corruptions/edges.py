@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fisherae.data.corruptions.base import Corruption, check_fraction, check_images, check_range
+from fisherae.data.corruptions.base import ImageCorruption, check_fraction, check_range
 from fisherae.data.corruptions.whole import blur_matrix
 
 __all__ = ["CannyEdges"]
@@ -18,7 +18,7 @@ SECTORS = ((0, 1), (1, 1), (1, 0), (1, -1))  # (rows, columns) to the next pixel
 
 
 @dataclass(frozen=True)
-class CannyEdges(Corruption):
+class CannyEdges(ImageCorruption):
     r"""Fades each image into the drawing of its edges: x̃ = (1 − w) x + w (low or high).
 
     Canny's edges of the mean over the channels, white on black: blur with σ = 1/28 of the shorter
@@ -61,7 +61,6 @@ class CannyEdges(Corruption):
     def _corrupt(
         self, x: Tensor, generator: torch.Generator | None, device: torch.device
     ) -> Tensor:
-        check_images(x, self.name)
         low, high = self.value_range
         grey = (x.double().mean(1, keepdim=True) - low) / (high - low)
         edges = _canny(grey, max(min(x.shape[2:]) / 28, 0.5))

@@ -8,14 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fisherae.data.corruptions.base import Corruption, check_fraction, check_images, check_range
+from fisherae.data.corruptions.base import ImageCorruption, check_fraction, check_range
 from fisherae.errors import InputError
 
 __all__ = ["GlassBlur", "MotionBlur", "Rotation", "Scale", "Shear", "Translation"]
 
 
 @dataclass(frozen=True)
-class Rotation(Corruption):
+class Rotation(ImageCorruption):
     r"""Turns each image about its centre, clockwise or not at random: x̃(c + o) = x(c + R(±α) o).
 
     Between pixels values are bilinear; what comes from outside is black, the low end.
@@ -53,14 +53,13 @@ class Rotation(Corruption):
     def _corrupt(
         self, x: Tensor, generator: torch.Generator | None, device: torch.device
     ) -> Tensor:
-        check_images(x, self.name)
         angle = _signs(x, generator, device) * math.radians(self.degrees)
         cos, sin = angle.cos(), angle.sin()
         return _affine(x, ((cos, -sin), (sin, cos)), self.value_range[0])
 
 
 @dataclass(frozen=True)
-class Shear(Corruption):
+class Shear(ImageCorruption):
     r"""Shifts each row by its distance from the centre, to the right or left at random.
 
     The row at o_y pixels below the centre moves by ±s·o_y: x̃(c + o) = x(c + (o_x ± s·o_y, o_y)),
@@ -98,14 +97,13 @@ class Shear(Corruption):
     def _corrupt(
         self, x: Tensor, generator: torch.Generator | None, device: torch.device
     ) -> Tensor:
-        check_images(x, self.name)
         slope = _signs(x, generator, device) * self.factor
         one, zero = torch.ones_like(slope), torch.zeros_like(slope)
         return _affine(x, ((one, slope), (zero, one)), self.value_range[0])
 
 
 @dataclass(frozen=True)
-class Scale(Corruption):
+class Scale(ImageCorruption):
     r"""Shrinks each image about its centre to the share 1 − r of its sides.
 
     x̃(c + o) = x(c + o / (1 − r)), bilinear; around it is black, the low end.
@@ -140,14 +138,13 @@ class Scale(Corruption):
     def _corrupt(
         self, x: Tensor, generator: torch.Generator | None, device: torch.device
     ) -> Tensor:
-        check_images(x, self.name)
         larger = torch.full((len(x),), 1 / (1 - self.reduction), device=x.device)
         zero = torch.zeros_like(larger)
         return _affine(x, ((larger, zero), (zero, larger)), self.value_range[0])
 
 
 @dataclass(frozen=True)
-class Translation(Corruption):
+class Translation(ImageCorruption):
     r"""Shifts each image by the share d of its sides, into a random direction.
 
     x̃(p) = x(p + d·(W cos φ, H sin φ)), φ uniform, bilinear; what comes from outside is black, the
@@ -182,13 +179,12 @@ class Translation(Corruption):
     def _corrupt(
         self, x: Tensor, generator: torch.Generator | None, device: torch.device
     ) -> Tensor:
-        check_images(x, self.name)
         shift = self.distance * _directions(x, generator, device) * _sides(x)
         return _bilinear(x, _pixels(x) + shift[:, None, None], self.value_range[0])
 
 
 @dataclass(frozen=True)
-class MotionBlur(Corruption):
+class MotionBlur(ImageCorruption):
     r"""Averages each image along a short line of random direction.
 
     x̃(p) = ∫ x(p + t·ℓ·(W cos φ, H sin φ)) dt over t ∈ [−½, ½], φ uniform, as the mean of bilinear
@@ -222,7 +218,6 @@ class MotionBlur(Corruption):
     def _corrupt(
         self, x: Tensor, generator: torch.Generator | None, device: torch.device
     ) -> Tensor:
-        check_images(x, self.name)
         line = self.length * (_directions(x, generator, device) * _sides(x))[:, None, None]
         points = math.ceil(self.length * max(x.shape[2:])) + 1
         pixels, total = _pixels(x), torch.zeros_like(x, dtype=torch.float64)
@@ -232,7 +227,7 @@ class MotionBlur(Corruption):
 
 
 @dataclass(frozen=True)
-class GlassBlur(Corruption):
+class GlassBlur(ImageCorruption):
     r"""As through frosted glass: each pixel shows what is at a random place near it.
 
     x̃(p) = x(p + r·(W a, H b)), a and b uniform in [−1, 1], for each pixel anew, bilinear, in all
@@ -265,7 +260,6 @@ class GlassBlur(Corruption):
     def _corrupt(
         self, x: Tensor, generator: torch.Generator | None, device: torch.device
     ) -> Tensor:
-        check_images(x, self.name)
         size = (len(x), *x.shape[2:], 2)
         places = 2 * torch.rand(size, generator=generator, device=device).to(x.device) - 1
         return _bilinear(x, _pixels(x) + self.displacement * _sides(x) * places)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fisherae.data.corruptions.base import Corruption, check_fraction, check_images, check_range
+from fisherae.data.corruptions.base import Corruption, ImageCorruption, check_fraction, check_range
 from fisherae.data.corruptions.whole import blur_matrix
 
 __all__ = ["Brightness", "Fog", "Spatter", "Stripes"]
@@ -53,7 +53,7 @@ class Brightness(Corruption):
 
 
 @dataclass(frozen=True)
-class Stripes(Corruption):
+class Stripes(ImageCorruption):
     r"""Inverts every other one of eight upright stripes: x̃ = (1 − w) x + w (low + high − x).
 
     A stripe is an eighth of the image wide; where the first begins is random for each image.
@@ -88,7 +88,6 @@ class Stripes(Corruption):
     def _corrupt(
         self, x: Tensor, generator: torch.Generator | None, device: torch.device
     ) -> Tensor:
-        check_images(x, self.name)
         begin = torch.rand(len(x), 1, 1, 1, generator=generator, device=device).to(x.device)
         column = (torch.arange(x.shape[3], device=x.device) + 0.5) / x.shape[3]
         striped = (4 * column + begin) % 1 < 0.5
@@ -96,7 +95,7 @@ class Stripes(Corruption):
 
 
 @dataclass(frozen=True)
-class Fog(Corruption):
+class Fog(ImageCorruption):
     r"""White fog of uneven density: x̃ = (1 − w f) x + w f·high.
 
     f is a random field for each image, the same in all its channels: bilinear noise on grids of 1,
@@ -132,7 +131,6 @@ class Fog(Corruption):
     def _corrupt(
         self, x: Tensor, generator: torch.Generator | None, device: torch.device
     ) -> Tensor:
-        check_images(x, self.name)
         field = torch.zeros(len(x), 1, *x.shape[2:], device=device)
         for octave in range(max(1, math.ceil(math.log2(max(x.shape[2:]))))):
             corners = 2**octave + 1
@@ -146,7 +144,7 @@ class Fog(Corruption):
 
 
 @dataclass(frozen=True)
-class Spatter(Corruption):
+class Spatter(ImageCorruption):
     r"""White drops on each image, in all channels.
 
     Exactly round(νHW) pixels become white, the high end: those where Gaussian noise, blurred with
@@ -181,7 +179,6 @@ class Spatter(Corruption):
     def _corrupt(
         self, x: Tensor, generator: torch.Generator | None, device: torch.device
     ) -> Tensor:
-        check_images(x, self.name)
         height, width = x.shape[2:]
         noise = torch.randn(len(x), height, width, generator=generator, device=device)
         sigma = min(height, width) / 20

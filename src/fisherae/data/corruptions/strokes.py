@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from fisherae.data.corruptions.base import Corruption, check_fraction, check_images, check_range
+from fisherae.data.corruptions.base import ImageCorruption, check_fraction, check_range
 
 __all__ = ["DottedLine", "Zigzag"]
 
@@ -16,7 +16,7 @@ TOOTH = 0.1  # height of a tooth above and below the line, as a share of the hei
 
 
 @dataclass(frozen=True)
-class DottedLine(Corruption):
+class DottedLine(ImageCorruption):
     r"""Draws seven white dashes across each image, on a line of random height and slope.
 
     The line goes from one side to the other, its ends at heights that are uniform and independent.
@@ -55,7 +55,6 @@ class DottedLine(Corruption):
     def _corrupt(
         self, x: Tensor, generator: torch.Generator | None, device: torch.device
     ) -> Tensor:
-        check_images(x, self.name)
         places = torch.arange(DASHES, device=x.device)
         line = _lines(x, generator, device)
         begins, ends = (_on(line, (places + shift) / DASHES) for shift in (0.25, 0.75))
@@ -63,7 +62,7 @@ class DottedLine(Corruption):
 
 
 @dataclass(frozen=True)
-class Zigzag(Corruption):
+class Zigzag(ImageCorruption):
     r"""Draws a white zigzag of eight strokes across each image, along a line as `DottedLine`'s.
 
     Its corners lie a tenth of the height above and below the line in turn.
@@ -97,7 +96,6 @@ class Zigzag(Corruption):
     def _corrupt(
         self, x: Tensor, generator: torch.Generator | None, device: torch.device
     ) -> Tensor:
-        check_images(x, self.name)
         places = torch.arange(TEETH + 1, device=x.device)
         corners = _on(_lines(x, generator, device), places / TEETH)
         corners[..., 1] += TOOTH * x.shape[2] * (1 - 2 * (places % 2))

@@ -7,14 +7,14 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from fisherae.data.corruptions.base import Corruption, check_fraction, check_images
+from fisherae.data.corruptions.base import Corruption, ImageCorruption, check_fraction
 from fisherae.errors import InputError
 
 __all__ = ["Blur", "Contrast", "Occlusion", "blur_matrix"]
 
 
 @dataclass(frozen=True)
-class Occlusion(Corruption):
+class Occlusion(ImageCorruption):
     r"""Sets one random square of each image to zero, in all channels.
 
     The square has round(√ν·H) rows and round(√ν·W) columns, hence about a fraction ν of the area
@@ -48,7 +48,6 @@ class Occlusion(Corruption):
     def _corrupt(
         self, x: Tensor, generator: torch.Generator | None, device: torch.device
     ) -> Tensor:
-        check_images(x, self.name)
         inside = []
         for size in x.shape[2:]:
             side = round(math.sqrt(self.fraction) * size)
@@ -62,7 +61,7 @@ class Occlusion(Corruption):
 
 
 @dataclass(frozen=True)
-class Blur(Corruption):
+class Blur(ImageCorruption):
     r"""Gaussian blur, the same for every image: x̃ = G_H x G_Wᵀ in each channel.
 
     G_n is the n×n matrix of a convolution with the weights w_k ∝ exp(−k²/2σ²), k whole, Σ w_k = 1,
@@ -99,7 +98,6 @@ class Blur(Corruption):
     def _corrupt(
         self, x: Tensor, generator: torch.Generator | None, device: torch.device
     ) -> Tensor:
-        check_images(x, self.name)
         rows, columns = (blur_matrix(size, self.sigma).to(x.device) for size in x.shape[2:])
         # In float32, white would round to more than 1, which a Bernoulli decoder does not take.
         return (rows @ x.double() @ columns.T).to(x)

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 import fisherae as fae
 from fisherae.evaluation.figures import error_curves, save_figure, write_csv
 from fisherae.evaluation.figures.style import plain_axes
-from fisherae.evaluation.report import Cell, Report, robustness_table
+from fisherae.evaluation.report import Cell, Report, robustness_table, spread
 from fisherae.evaluation.robustness import Measure, RobustnessPoint
 from fisherae.files import write_atomically
 from fisherae.networks import mlp
@@ -164,11 +164,6 @@ def step_seconds(dataset: str, repeats: int = 30) -> dict[str, float]:
             objective(x).total.backward()
             least[name] = min(least[name], time.process_time() - start)
     return least
-
-
-def spread(values: Sequence[float]) -> str:
-    series = torch.tensor(values)
-    return f"{series.mean():.3f} ± {series.std():.3f}" if len(values) > 1 else f"{values[0]:.3f}"
 
 
 def known_answer_table(rows: list[dict[str, object]]) -> tuple[list[str], list[list[Cell]]]:

@@ -12,7 +12,6 @@ import argparse
 import dataclasses
 import math
 import statistics
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from fisherae.data.corruptions import Corruption, GaussianNoise
 from fisherae.evaluation.adversarial import LatentAttack, Norm
 from fisherae.evaluation.figures import error_curves, write_csv
 from fisherae.evaluation.figures.files import render
-from fisherae.evaluation.report import Report
+from fisherae.evaluation.report import Report, spread
 from fisherae.evaluation.robustness import Measure, RobustnessPoint, robustness
 from fisherae.evaluation.suite import suite_score
 from fisherae.files import write_atomically
@@ -95,10 +94,6 @@ def in_words(study: Study, measure: Measure, what: str) -> str:
 def saved(figure: Figure, path: str) -> str:
     write_atomically(path, render(figure, "png"))
     return Path(path).name
-
-
-def spread(values: Sequence[float]) -> str:
-    return f"{statistics.fmean(values):.3f} ± {statistics.stdev(values):.3f}"
 
 
 def attack_table(points: dict[str, list[dict[str, list[RobustnessPoint]]]]) -> list[list[Any]]:

@@ -6,6 +6,7 @@ from contextlib import suppress
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any, Literal, Self
 
 from jinja2 import Environment, Template
@@ -17,7 +18,7 @@ from fisherae.evaluation.figures.files import render
 from fisherae.evaluation.robustness import HIGHER_IS_BETTER, Measure, RobustnessPoint, over_runs
 from fisherae.files import write_atomically
 
-__all__ = ["Cell", "Report", "robustness_table"]
+__all__ = ["Cell", "Report", "robustness_table", "spread"]
 
 Cell = str | float | None
 
@@ -175,10 +176,24 @@ def robustness_table(
     return ["model", *(f"{level:g}" for level in levels.pop())], rows
 
 
+def spread(values: Sequence[float], digits: int = 3) -> str:
+    """Mean ± standard deviation over runs; the mean alone of one.
+
+    Example:
+        >>> spread([0.1, 0.3]), spread([0.25], digits=2)
+        ('0.200 ± 0.141', '0.25')
+    """
+    return _with_std(fmean(values), stdev(values) if len(values) > 1 else None, digits)
+
+
+def _with_std(mean: float, std: float | None, digits: int) -> str:
+    return f"{mean:.{digits}f}" + ("" if std is None else f" ± {std:.{digits}f}")
+
+
 def _measured(mean: float | None, std: float | None, digits: int, winner: float | None) -> Cell:
     if mean is None:
         return None
-    cell = f"{mean:.{digits}f}" + ("" if std is None else f" ± {std:.{digits}f}")
+    cell = _with_std(mean, std, digits)
     best = round(mean, digits) == winner
     return Markup("<strong>{}</strong>").format(cell) if best else cell
 

@@ -1,12 +1,10 @@
 """The corruption suite: every model of a study under every corruption, and one score each."""
 
 import dataclasses
-import statistics
-from collections.abc import Sequence
 
 from fisherae.data.corruptions import SUITE
 from fisherae.evaluation import figures
-from fisherae.evaluation.report import Cell
+from fisherae.evaluation.report import Cell, spread
 from fisherae.evaluation.robustness import Measure, RobustnessPoint
 from fisherae.evaluation.suite import SuiteScore, suite_score
 from fisherae.studies.items import Drawn, Table
@@ -64,20 +62,15 @@ def suite(study: Study) -> dict[str, Drawn]:
 def score_table(scores: dict[str, list[SuiteScore]]) -> tuple[list[str], list[list[Cell]]]:
     """Models across; down the errors, the one score, and the relative error of each corruption."""
     rows: list[list[Cell]] = [
-        ["clean error", *(_spread([run.clean for run in runs]) for runs in scores.values())],
+        ["clean error", *(spread([run.clean for run in runs]) for runs in scores.values())],
         [
             "corrupted error",
-            *(_spread([run.corrupted for run in runs]) for runs in scores.values()),
+            *(spread([run.corrupted for run in runs]) for runs in scores.values()),
         ],
-        ["mCE", *(_spread([run.mce for run in runs]) for runs in scores.values())],
+        ["mCE", *(spread([run.mce for run in runs]) for runs in scores.values())],
     ]
     for name in next(iter(scores.values()))[0].relative:
         rows.append(
-            [name, *(_spread([run.relative[name] for run in runs]) for runs in scores.values())]
+            [name, *(spread([run.relative[name] for run in runs]) for runs in scores.values())]
         )
     return ["", *scores], rows
-
-
-def _spread(values: Sequence[float]) -> str:
-    spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
-    return f"{statistics.fmean(values):.3f}{spread}"

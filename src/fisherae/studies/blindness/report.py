@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import mean, stdev
+from statistics import mean
 
+from fisherae.evaluation.report import spread
 from fisherae.studies.blindness import autoencoders, encoders, gaps, weights
 from fisherae.studies.blindness.truths import TRUTHS
 
@@ -224,9 +225,7 @@ def _spread(values: Sequence[float]) -> str:
     """Mean ± standard deviation."""
     if not values:
         return ""
-    digits = 3 if abs(mean(values)) < 1 else 2
-    spread = f" ± {stdev(values):.{digits}f}" if len(values) > 1 else ""
-    return f"{mean(values):.{digits}f}{spread}"
+    return spread(values, digits=3 if abs(mean(values)) < 1 else 2)
 
 
 def _count(samples: float) -> str:

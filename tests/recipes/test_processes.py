@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -63,9 +64,26 @@ def test_a_killed_process_ends_the_others(tmp_path: Path) -> None:
 
 
 def test_a_process_killed_at_the_end_ends_the_others(tmp_path: Path) -> None:
-    done = launch(__file__, "killed-at-the-end", cwd=tmp_path)
-    assert done.returncode != 0
-    assert "another process of this training is gone, at its end" in done.stderr
+    """Without a launcher, which may end the other before it can say why."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = str(free.getsockname()[1])
+    group = {"WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": port}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, __file__, "killed-at-the-end"],
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=tmp_path,
+            env={**os.environ, **group, "OMP_NUM_THREADS": "1", "RANK": rank, "LOCAL_RANK": rank},
+        )
+        for rank in ("0", "1")
+    ]
+    _, error = processes[1].communicate(timeout=120)
+    processes[0].communicate(timeout=120)
+    assert [process.returncode for process in processes] == [-signal.SIGKILL, 2]
+    assert "another process of this training is gone, at its end" in error
+    assert "Traceback" not in error
     done = launch("-m", "fisherae.cli", *TRAIN, "--resume", "--out", "run", cwd=tmp_path, two=False)
     assert done.returncode == 0, done.stderr
     assert fae.load(tmp_path / "run" / "model").dim == 8

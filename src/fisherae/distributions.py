@@ -310,24 +310,35 @@ class Bernoulli:
             InputError: for a pixel outside [0, 1]. On a GPU, which such a question would keep
                 waiting, the image has log-probability −∞ instead.
         """
-        outside = ~((x >= 0) & (x <= 1))
-        if x.device.type == "cpu" and bool(outside.any()):
-            raise InputError(
-                f"a Bernoulli decoder needs pixels in [0, 1], got {x[outside][0].item():g}: scale "
-                "the images, cut them with x.clamp(0, 1), or take a Gaussian decoder"
-            )
-        # torch raises for a mean that is nan, and on a GPU ends the process; a model that diverges
-        # is to be found where its terms are checked, by the name of the term.
-        broken = self.mean.isnan()
-        mean = self.mean.masked_fill(broken, 0.5)
-        entropy = F.binary_cross_entropy(mean, x, reduction="none")
-        entropy = entropy.masked_fill(outside, math.inf).masked_fill(broken, math.nan)
-        return -entropy.flatten(1).sum(1)
+        if x.device.type == "cpu":
+            _require_unit_interval(x)
+        least = math.exp(_LEAST_LOG)
+        # At least float32, below which there is no number as small.
+        dtype = torch.promote_types(torch.promote_types(self.mean.dtype, x.dtype), torch.float32)
+        mean = self.mean.to(dtype)
+        log_f, log_rest = mean.clamp_min(least).log(), (1 - mean).clamp_min(least).log()
+        log_prob = torch.lerp(log_rest, log_f, x.to(dtype))  # exact for zeros and ones
+        if x.device.type != "cpu":
+            log_prob = log_prob.masked_fill(~((x >= 0) & (x <= 1)), -math.inf)
+        return log_prob.flatten(1).sum(1)
 
     def sample(self, generator: Generator | None = None) -> Float[Tensor, "batch *event"]:
         r"""Zeros and ones."""
         return torch.bernoulli(self.mean.detach(), generator=generator)
 
+
+def _require_unit_interval(x: Tensor) -> None:
+    """One pass over the pixels; nan is not in [0, 1] either."""
+    least, most = torch.aminmax(x)
+    if not (least >= 0 and most <= 1):
+        outside = x[~((x >= 0) & (x <= 1))][0].item()
+        raise InputError(
+            f"a Bernoulli decoder needs pixels in [0, 1], got {outside:g}: scale the images, cut "
+            "them with x.clamp(0, 1), or take a Gaussian decoder"
+        )
+
+
+_LEAST_LOG = -100.0
 
 LEAST_VARIANCE = 0.01
 """The least of a decoder's variances, as a share of their mean."""

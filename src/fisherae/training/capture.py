@@ -66,7 +66,8 @@ class CapturedStep:
 def set_capturable(optimizer: Optimizer, capturable: bool) -> None:
     """Lets Adam count its steps on the GPU, as a recorded step must, or on the host.
 
-    Of an optimizer that has begun, what it has counted is moved.
+    Of an optimizer that has begun, what it has counted is moved. A fused one counts beside its
+    parameters anyway.
 
     Example:
         >>> weight = torch.nn.Parameter(torch.zeros(1))
@@ -82,4 +83,5 @@ def set_capturable(optimizer: Optimizer, capturable: bool) -> None:
         for parameter in group["params"]:
             state = optimizer.state.get(parameter, {})
             if "step" in state:
-                state["step"] = state["step"].to(parameter.device if capturable else "cpu")
+                beside = capturable or group["fused"]
+                state["step"] = state["step"].to(parameter.device if beside else "cpu")

@@ -180,6 +180,7 @@ def test_floats_keep_their_dtype(dtype: type[np.floating[Any]]) -> None:
         ("hidden", 8),
         ("variance", 0.0),
         ("score_fraction", 1.5),
+        ("noise", -1.0),
         ("epochs", 0),
         ("batch_size", 2.5),
         ("learning_rate", -1.0),

@@ -56,6 +56,8 @@ class FisherAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         learning_rate: of Adam.
         clip: largest gradient norm; None: no clipping.
         posterior_order: of the posterior's polynomial: 2 is a Gaussian, 4 may be skew or bimodal.
+        noise: variance, in units of `scale_`², up to which noise is added to what the encoder
+            trains on, for features that keep still under it; the decoder answers for clean rows.
         random_state: int, `RandomState`, or None for numpy's global one, never torch's global one.
         verbose: print the loss after each epoch.
 
@@ -97,6 +99,7 @@ class FisherAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         learning_rate: float = 1e-3,
         clip: float | None = 10.0,
         posterior_order: int = 2,
+        noise: float = 0.0,
         random_state: int | RandomState | None = None,
         verbose: bool = False,
     ):
@@ -110,6 +113,7 @@ class FisherAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         self.learning_rate = learning_rate
         self.clip = clip
         self.posterior_order = posterior_order
+        self.noise = noise
         self.random_state = random_state
         self.verbose = verbose
 
@@ -187,7 +191,7 @@ class FisherAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
             GaussianLikelihood(self.variance, learned=True),
             posterior,
         )
-        return FisherObjective(model, score_fraction=self.score_fraction)
+        return FisherObjective(model, score_fraction=self.score_fraction, noise=self.noise)
 
     def _train(self, objective: FisherObjective, x: Tensor) -> Iterator[float]:
         """The mean loss of each epoch."""

@@ -189,8 +189,8 @@ def test_bars_stand_by_model_with_their_errors_above_the_floor() -> None:
         lambda: error_curves({"VAE": [points(0.1)]}, "fid", "level"),  # type: ignore[arg-type]
         lambda: training_curves({"VAE": [{"step": 1, "learning_rate": 0.1}]}),
         lambda: training_curves({}),
-        lambda: tradeoff({}, "x", "y", "VAE"),
-        lambda: tradeoff({"VAE": []}, "x", "y", "VAE"),
+        lambda: tradeoff({}, "x", "y", ["VAE"]),
+        lambda: tradeoff({"VAE": []}, "x", "y", ["VAE"]),
     ],
 )
 def test_what_cannot_be_drawn_is_an_input_error(draw: Any) -> None:
@@ -335,7 +335,7 @@ def crowded() -> dict[str, list[tuple[float, float]]]:
 
 def test_tradeoff_shows_means_and_standard_deviations() -> None:
     results = crowded()
-    (axes,) = tradeoff(results, "x", "y", "model number 3").axes
+    (axes,) = tradeoff(results, "x", "y", ["model number 3"]).axes
     for (line, _, (wide, high)), runs in zip(axes.containers, results.values(), strict=True):
         mean, std = np.mean(runs, axis=0), np.std(runs, axis=0, ddof=1)
         np.testing.assert_allclose(np.asarray(line.get_xydata())[0], mean)
@@ -345,7 +345,7 @@ def test_tradeoff_shows_means_and_standard_deviations() -> None:
 
 
 def test_names_cover_no_other_name_and_no_point() -> None:
-    figure = tradeoff(crowded(), "x", "y", "model number 3")
+    figure = tradeoff(crowded(), "x", "y", ["model number 3"])
     (axes,) = figure.axes
     renderer = FigureCanvasAgg(figure).get_renderer()
     boxes = [text.get_window_extent(renderer) for text in axes.texts if text.get_text()]
@@ -359,5 +359,5 @@ def test_names_cover_no_other_name_and_no_point() -> None:
 
 def test_an_axis_over_decades_is_logarithmic() -> None:
     results = {"VAE": [(1.0, 2.0)], "WAE-GAN": [(1.1, 200.0)]}
-    (axes,) = tradeoff(results, "x", "y", "VAE").axes
+    (axes,) = tradeoff(results, "x", "y", ["VAE"]).axes
     assert (axes.get_xscale(), axes.get_yscale()) == ("linear", "log")

@@ -42,6 +42,8 @@ OBJECTIVES = {
     "fisher, pairwise prior": lambda: fisher_with(fae.PairwisePolynomial(d)),
     "fisher, energy prior": lambda: fisher_with(fae.EnergyPrior(d, width=8)),
     "fisher, L = 2": lambda: fisher(samples=2),
+    "fisher, noise": lambda: fisher(noise=0.5),
+    "fisher, noise, half": lambda: fisher(noise=0.5, score_fraction=0.5),
     "fisher, half": lambda: fisher(score_fraction=0.5),
     "fisher, a variance per channel": lambda: fisher(shape=(1, 1, 1)),
     "fisher, a variance per pixel": lambda: fisher(shape=SHAPE),

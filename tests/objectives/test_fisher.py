@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -69,15 +70,20 @@ def groups(model: fae.Autoencoder) -> dict[str, list[nn.Parameter]]:
 
 
 @pytest.mark.parametrize(
-    ("build", "samples"),
-    [(small_model, 1), (small_model, 3), (polynomial_model, 1)],
-    ids=["gaussian", "gaussian, L = 3", "polynomial"],
+    ("build", "options"),
+    [
+        (small_model, {}),
+        (small_model, {"samples": 3}),
+        (small_model, {"noise": 0.5}),
+        (polynomial_model, {}),
+    ],
+    ids=["gaussian", "gaussian, L = 3", "gaussian, noise", "polynomial"],
 )
 def test_gradients_equal_finite_differences(
-    build: Callable[[], fae.Autoencoder], samples: int
+    build: Callable[[], fae.Autoencoder], options: dict[str, Any]
 ) -> None:
     """With respect to φ, θ, η and s², in float64, every single parameter."""
-    objective = fae.FisherObjective(build(), samples=samples)
+    objective = fae.FisherObjective(build(), **options)
     x = torch.randn(4, D)
 
     def loss() -> Tensor:

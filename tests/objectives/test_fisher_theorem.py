@@ -47,14 +47,22 @@ class LinearGaussian:
             "stability": (self.A.square().sum(1) / self.sigma2).sum() / 2,
         }
 
-    def joint_divergence(self) -> Tensor:
-        """D_∇[p⋆(x) q(z|x) ‖ p(z) p(x|z)], eq. (8)."""
+    def joint_divergence(self, noise: float = 0.0) -> Tensor:
+        """D_∇[p⋆(x) q(z|x) ‖ p(z) p(x|z)], eq. (8), or with noise that of the joints of (x, n, z),
+        where z = A(x + √v n) + e, in the mean over v ~ U(0, noise)."""
         residual = torch.eye(D) - self.W @ self.A, -self.W
         x_part = residual[0] / self.s2 - torch.linalg.inv(self.S)
         e_part = residual[1] / self.s2 + self.A.T / self.sigma2
-        return self.half_mean_square(x_part, e_part) + self.half_mean_square(
+        clean = self.half_mean_square(x_part, e_part) + self.half_mean_square(
             *self.score_z_mismatch()
         )
+        # What √v n adds to the scores in x and z, through z; and the score in n, √v Aᵀ Σ⁻¹ e.
+        reached = self.W @ self.A / self.s2, self.A + self.W.T @ self.W @ self.A / self.s2
+        added = (
+            sum(part.square().sum() for part in reached)
+            + (self.A.square().sum(1) / self.sigma2).sum()
+        )
+        return clean + noise / 2 * added / 2
 
     def model(self) -> fae.Autoencoder:
         encoder, decoder = nn.Linear(D, 2 * d), nn.Linear(d, D, bias=False)
@@ -103,12 +111,13 @@ def mean_and_error(loss: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_theorem_1(seed: int) -> None:
-    """D_∇[joint ‖ joint] − E[L_F-AE] = ½ tr S⁻¹, whatever A, Σ, W and s."""
+@pytest.mark.parametrize("noise", [0.0, 0.8])
+def test_theorem_1(seed: int, noise: float) -> None:
+    """D_∇[joint ‖ joint] − E[L_F-AE] = ½ tr S⁻¹, whatever A, Σ, W, s and the noise."""
     linear = random_model(seed)
-    mean, error = mean_and_error(linear.losses().total)
+    mean, error = mean_and_error(linear.losses(noise=noise).total)
     constant = torch.trace(torch.linalg.inv(linear.S)) / 2
-    assert abs(linear.joint_divergence() - mean - constant) < 4 * error
+    assert abs(linear.joint_divergence(noise) - mean - constant) < 4 * error
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -122,6 +131,19 @@ def test_theorem_1_notices_a_wrong_term(seed: int, term: str, factor: float) -> 
     mean, error = mean_and_error(wrong)
     constant = torch.trace(torch.linalg.inv(linear.S)) / 2
     assert abs(linear.joint_divergence() - mean - constant) > 8 * error
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_noise_weighs_the_stability_term(seed: int) -> None:
+    """Without the factor 1 + v, the constant of Theorem 1 would depend on the model."""
+    linear, noise = random_model(seed), 0.8
+    terms = linear.losses(noise=noise)
+    unweighted = (linear.A.square().sum(1) / linear.sigma2).sum() / 2
+    mean, error = mean_and_error(terms.posterior + terms.reconstruction)
+    constant = torch.trace(torch.linalg.inv(linear.S)) / 2
+    divergence = linear.joint_divergence(noise)
+    assert abs(divergence - mean - (1 + noise / 2) * unweighted - constant) < 4 * error
+    assert abs(divergence - mean - unweighted - constant) > 5 * error
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -70,7 +70,7 @@ TABLE: list[tuple[str, str, dict[str, Any]]] = [
     # Gaussian posteriors, one sample
     ("*", "*", {"posterior": DiagonalGaussian, "encoder.outputs_per_dim": 2, "samples": 1}),
     # the Fisher auto-encoder: eq. (10) and (13), Gaussian decoder, K = 5
-    ("*-fisher*", "*", {"objective": FisherObjective, "variant": "exact"}),
+    ("*-fisher*", "*", {"objective": FisherObjective, "variant": "exact", "noise": 0.0}),
     ("*-fisher*", "*", {"prior": FactorablePolynomial, "likelihood": GaussianLikelihood}),
     ("*-fisher*", "*", {"variance.shape": ()}),
     ("*-fisher", "default", {"prior.order": 4}),
@@ -343,6 +343,7 @@ OVERRIDES: list[tuple[str, str, Any, dict[str, Any]]] = [
     (FISHER, "objective.variances", "pixel", {"variance.shape": (1, 8, 8)}),
     (FISHER, "objective.samples", 3, {"samples": 3}),
     (FISHER, "objective.score_fraction", 0.5, {"score_fraction": 0.5}),
+    (FISHER, "objective.noise", 0.5, {"noise": 0.5}),
     (FISHER, "objective.variant", "reference", {"variant": "reference"}),
     (VAE, "objective.likelihood", "gaussian", LEARNED_GAUSSIAN),
     (GAUSSIAN_VAE, "objective.variance", 0.3, {"variance": 0.3}),

@@ -32,10 +32,16 @@ def test_trains_once_and_writes_everything(
         *figures,
     }
     rows = list(csv.DictReader((tmp_path / "first" / f"{stem}.csv").read_text().splitlines()))
-    labels = list(pareto.COMPARISONS[comparison].models)
+    compared = pareto.COMPARISONS[comparison]
+    labels = list(compared.models)
     assert [row["model"] for row in rows] == labels
     page = (tmp_path / "first" / f"{stem}.md").read_text()
-    assert all(f"against **{label}** it " in page for label in labels[1:])
+    sections = page.split("## Where ")[1:]
+    assert [section.split("”")[0].lstrip("“") for section in sections] == list(compared.ours)
+    for ours, section in zip(compared.ours, sections, strict=True):
+        assert {label for label in labels if f"against **{label}** it " in section} == {
+            label for label in labels if label != ours
+        }
     assert "too little to tell anything" in page
 
     monkeypatch.setattr(models, "train_recipe", lambda *_, **__: pytest.fail("trained again"))

@@ -221,6 +221,7 @@ CASES: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: fae.FisherObjective(model(), samples=0),
         "samples must be at least",
     ),
+    "fisher: noise": (lambda: fae.FisherObjective(model(), noise=-1.0), "variance must be"),
     "fisher: fraction": (lambda: fae.FisherObjective(model(), score_fraction=NAN), "got nan"),
     "fisher: shape": (lambda: fae.FisherObjective(model())(torch.rand(3, 1, 4, 5)), "got (3, 1, 4"),
     "fisher: float64": (lambda: fae.FisherObjective(model())(FLOATS.double()), "got torch.float64"),

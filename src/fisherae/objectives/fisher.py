@@ -1,5 +1,6 @@
 r"""The Fisher auto-encoder's objective, eq. (10), by Monte Carlo, eq. (11)."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -46,6 +47,13 @@ class FisherObjective(nn.Module):
     By Theorem 1 its mean over the data is the Fisher divergence between the joints
     p⋆(x) q_φ(z|x) and p_η(z) p_θ(x|z), up to a constant of the data.
 
+    With `noise` the encoder sees x̃ = x + √v e, e ~ N(0, I), and the decoder still answers for x.
+    Theorem 1 then holds for the joints of (x, e, z), p⋆(x) N(e) q_φ(z|x̃) and p_η(z) p_θ(x|z) N(e):
+    terms ① and ② with q_φ(z|x̃) in the place of q_φ(z|x), and as the score of q reaches x̃ once
+    through x and once through e, which √v scales, the stability term is
+
+        ③: (1 + v) · ½ ‖∇_x̃ log q_φ(z|x̃)‖².
+
     Arguments:
         model: an auto-encoder with a Gaussian or polynomial posterior and a Gaussian decoder; any
             prior.
@@ -59,6 +67,9 @@ class FisherObjective(nn.Module):
             path cancels and the stability term becomes ½ ‖∇_x Σ_j log σ_j(x)‖², without a
             gradient to μ; (b) ∇_z log p(x|z) is a constant, so that the posterior term does not
             train the decoder. For Gaussian posteriors only.
+        noise: the most noise, in squared pixel units: each image's variance v is drawn from
+            U(0, noise) anew at each call, so that one encoder serves clean and noisy images.
+            0: the paper's objective, eq. (10).
 
     Raises:
         InputError: if the posterior has no density, the decoder is not Gaussian, or an argument is
@@ -84,13 +95,15 @@ class FisherObjective(nn.Module):
         samples: int = 1,
         score_fraction: float = 1.0,
         variant: Variant = "exact",
+        noise: float = 0.0,
     ):
         super().__init__()
-        _check(model, samples, score_fraction, variant)
+        _check(model, samples, score_fraction, variant, noise)
         self.model = model
         self.samples = samples
         self.score_fraction = score_fraction
         self.variant = variant
+        self.noise = noise
 
     def forward(self, x: Float[Tensor, "batch *event"], reduce: bool = True) -> FisherTerms:
         r"""The terms, averaged over the batch, or per image where `reduce` is off.
@@ -122,30 +135,39 @@ class FisherObjective(nn.Module):
 
     def _reconstruction(self, x: Tensor) -> Tensor:
         """Term ② alone, of images whose score terms are left out."""
-        q = self._encode(x)
+        q = self._encode(self._seen(x)[0])
         scores = [self._decode(q.rsample()).hyvarinen_score(x) for _ in range(self.samples)]
         return torch.stack(scores).mean(0)
 
     def _scored_terms(self, x: Tensor) -> FisherTerms:
         """All three terms, averaged over the L samples of eq. (11)."""
-        x = x.requires_grad_()
-        q = self._encode(x)
-        draws = [self._sampled_terms(x, q) for _ in range(self.samples)]
-        means = {
+        seen, variance = self._seen(x)
+        q = self._encode(seen.requires_grad_())
+        draws = [self._sampled_terms(x, q, seen) for _ in range(self.samples)]
+        terms = {
             name: torch.stack([draw.by_name()[name] for draw in draws]).mean(0)
             for name in draws[0].by_name()
         }
-        return FisherTerms(**means)
+        return FisherTerms(**{**terms, "stability": (1 + variance) * terms["stability"]})
 
-    def _sampled_terms(self, x: Tensor, q: DensityPosterior) -> FisherTerms:
-        """The summand of eq. (11) for one sample z ~ q(z|x), per image."""
+    def _seen(self, x: Tensor) -> tuple[Tensor, Tensor | float]:
+        """The images x̃ that the encoder sees, and the variance v of the noise on each."""
+        if not self.noise:
+            return x.detach(), 0.0
+        variance = self.noise * torch.rand(
+            len(x), *[1] * (x.dim() - 1), dtype=x.dtype, device=x.device
+        )
+        return x + variance.sqrt() * torch.randn_like(x), variance.flatten()
+
+    def _sampled_terms(self, x: Tensor, q: DensityPosterior, seen: Tensor) -> FisherTerms:
+        """The summand of eq. (11) for one sample z ~ q(z|x̃), per image."""
         z = q.rsample()
         p = self._decode(z)
-        mismatch = q.score(z) - self.model.prior.score(z) - self._decoder_score(p, x.detach(), z)
+        mismatch = q.score(z) - self.model.prior.score(z) - self._decoder_score(p, x, z)
         return FisherTerms(
             posterior=mismatch.square().sum(-1) / 2,
-            reconstruction=p.hyvarinen_score(x.detach()),
-            stability=self._encoder_score(q, z, x).square().flatten(1).sum(1) / 2,
+            reconstruction=p.hyvarinen_score(x),
+            stability=self._encoder_score(q, z, seen).square().flatten(1).sum(1) / 2,
         )
 
     def _encode(self, x: Tensor) -> DensityPosterior:
@@ -178,7 +200,9 @@ class FisherObjective(nn.Module):
         return gradient
 
 
-def _check(model: Autoencoder, samples: int, score_fraction: float, variant: str) -> None:
+def _check(
+    model: Autoencoder, samples: int, score_fraction: float, variant: str, noise: float
+) -> None:
     if model.posterior is Delta:
         raise InputError(
             "the Fisher objective needs a posterior with a density, 'gaussian' or 'polynomial', "
@@ -200,3 +224,5 @@ def _check(model: Autoencoder, samples: int, score_fraction: float, variant: str
         raise InputError(f"score_fraction must lie in (0, 1], got {score_fraction}")
     if variant not in ("exact", "reference"):
         raise InputError(f"variant must be 'exact' or 'reference', got {variant!r}")
+    if not 0 <= noise < math.inf:
+        raise InputError(f"the noise's variance must be a finite number ≥ 0, got {noise}")

@@ -99,7 +99,9 @@ def build_objective(recipe: Recipe, shape: tuple[int, ...]) -> nn.Module:
             posterior_of_order(fisher.posterior_order),
             fisher.posterior_order,
         )
-        return FisherObjective(model, fisher.samples, fisher.score_fraction, fisher.variant)
+        return FisherObjective(
+            model, fisher.samples, fisher.score_fraction, fisher.variant, fisher.noise
+        )
     if isinstance(recipe, VaeRecipe):
         elbo = recipe.objective
         decoder = BernoulliLikelihood() if _is_bernoulli(recipe) else _gaussian(elbo, shape)

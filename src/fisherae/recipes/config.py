@@ -101,6 +101,13 @@ class FisherConfig:
     variant: Literal["exact", "reference"] = "exact"
     """exact: eq. (10); reference: what the authors' published code computes."""
 
+    noise: float = 0.0
+    """Variance up to which noise is added to the encoder's images, in squared pixel units; the
+    decoder answers for the clean ones. 0 is the paper's."""
+
+    def __post_init__(self) -> None:
+        _require_finite("noise", self.noise, zero=True)
+
 
 @dataclass(frozen=True)
 class ElboConfig:

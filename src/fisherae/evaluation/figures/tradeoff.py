@@ -43,7 +43,7 @@ def pareto_front(points: Mapping[str, _Point]) -> list[str]:
 
 
 def tradeoff(
-    results: Mapping[str, Sequence[_Point]], xlabel: str, ylabel: str, highlighted: str
+    results: Mapping[str, Sequence[_Point]], xlabel: str, ylabel: str, highlighted: Sequence[str]
 ) -> Figure:
     r"""One point for each model, of two measures of which smaller is better.
 
@@ -55,14 +55,14 @@ def tradeoff(
         results: for each model the two measures of each run.
         xlabel: the first measure.
         ylabel: the second measure.
-        highlighted: the model that is to be seen first.
+        highlighted: the models that are to be seen first.
 
     Raises:
         InputError: no models, or one without runs.
 
     Example:
         >>> results = {"VAE": [(0.6, 0.11), (0.62, 0.12)], "Fisher AE": [(0.25, 0.12)]}
-        >>> figure = tradeoff(results, "BCE, noisy", "BCE, clean", highlighted="Fisher AE")
+        >>> figure = tradeoff(results, "BCE, noisy", "BCE, clean", highlighted=["Fisher AE"])
         >>> [text.get_text() for text in figure.axes[0].texts]
         ['Fisher AE', 'VAE']
     """
@@ -73,7 +73,7 @@ def tradeoff(
     means = {name: _of_runs(runs, statistics.fmean) for name, runs in results.items()}
     spreads = {name: _of_runs(runs, _std) for name, runs in results.items()}
     for name, style in line_styles(results).items():
-        _draw_point(axes, means[name], spreads[name], style, name == highlighted)
+        _draw_point(axes, means[name], spreads[name], style, name in highlighted)
     corners = _draw_front(axes, [means[name] for name in pareto_front(means)])
     _scale(axes, list(means.values()))
     axes.set_xlabel(xlabel)
@@ -87,8 +87,8 @@ def tradeoff(
     steps = axes.transData.transform(corners)
     taken = [Bbox(pair).padded(2) for pair in itertools.pairwise(steps)]
     taken += [box for name in means for box in _covered_by(axes, means[name], spreads[name])]
-    for name in sorted(means, key=lambda name: name != highlighted):
-        weight = "bold" if name == highlighted else "normal"
+    for name in sorted(means, key=lambda name: name not in highlighted):
+        weight = "bold" if name in highlighted else "normal"
         _write(name, axes, means[name], weight, taken, renderer)
     return figure
 

@@ -44,7 +44,7 @@ test: lint
 results: setup
 	$(BIN)/fisherae reproduce mnist --budget cpu --out results
 	$(BIN)/python results/masking.py runs/reproduce/cpu results/masking
-	$(BIN)/python results/wild.py runs/wild results/wild
+	$(BIN)/python results/wild.py runs/pareto/cpu results/wild
 	$(BIN)/python results/blindness.py results/blindness
 
 bench: setup

@@ -1,7 +1,8 @@
 """Robustness in the wild: the corruption suite and latent attacks, on the embedded digits.
 
-Trains VAE, Fisher AE and WAE-GAN, and measures each under the fifteen corruptions of the suite and
-under perturbations that are made against it. What was trained or measured before is taken as it is.
+Trains VAE, Fisher AE, the same with noise, and WAE-GAN, and measures each under the fifteen
+corruptions of the suite and under perturbations that are made against it. What was trained or
+measured before is taken as it is.
 
     python results/wild.py RUNS STEM [--seeds 0 1 2]
                                              RUNS holds the runs, or gets them; writes STEM.md,
@@ -32,7 +33,15 @@ from fisherae.studies.models import LABELS, run_of, train_once
 from fisherae.studies.study import Study
 from fisherae.studies.suite import suite, suite_points
 
-MODELS = ("vae", "fisher", "wae-gan")  # the first is the reference
+NOISE = 1.0
+# A recipe with fields of its objective, by label; the first is the reference.
+MODELS: dict[str, tuple[str, dict[str, Any]]] = {
+    LABELS["vae"]: ("vae", {}),
+    LABELS["fisher"]: ("fisher", {}),
+    f"Fisher AE, σ² ≤ {NOISE:g}": ("fisher", {"noise": NOISE}),
+    LABELS["wae-gan"]: ("wae-gan", {}),
+}
+REFERENCE, *OURS = (label for label, (model, _) in MODELS.items() if model != "wae-gan")
 BUDGET = BUDGETS["cpu"]["digits"]
 SHARES = (0.0, 0.05, 0.1, 0.2)  # of the pixel range, for each component
 STEPS, RESTARTS = 50, 1
@@ -72,11 +81,10 @@ def attacked(one: Measures) -> dict[str, list[RobustnessPoint]]:
     }  # fmt: skip
 
 
-def in_words(study: Study, measure: Measure, what: str) -> str:
-    """How the Fisher AE fares beside the reference."""
+def in_words(study: Study, label: str, measure: Measure, what: str) -> str:
+    """How a model fares beside the reference."""
     results = suite_points(study)
-    reference, ours = (results[LABELS[model]] for model in MODELS[:2])
-    scores = [suite_score(points, reference, measure) for points in ours]
+    scores = [suite_score(points, results[REFERENCE], measure) for points in results[label]]
     relative = {
         name: statistics.fmean(score.relative[name] for score in scores)
         for name in scores[0].relative
@@ -84,7 +92,7 @@ def in_words(study: Study, measure: Measure, what: str) -> str:
     order = sorted(relative, key=lambda name: relative[name])
     better = sum(value < 1 for value in relative.values())
     return (
-        f"{what} of the Fisher AE is smaller than the {LABELS[MODELS[0]]}'s under {better} of the "
+        f"{what} of the {label} is smaller than the {REFERENCE}'s under {better} of the "
         f"{len(relative)} corruptions: {relative[order[0]]:.2f} of it under {order[0]}, "
         f"{relative[order[-1]]:.2f} under {order[-1]}, "
         f"{statistics.fmean(score.mce for score in scores):.2f} on average."
@@ -115,11 +123,11 @@ def main() -> None:
     options = parser.parse_args()
     stem: Path = options.stem
     runs = {
-        LABELS[model]: [
-            train_once(*run_of("digits", model, "default", BUDGET, seed, options.runs))
+        label: [
+            train_once(*run_of("digits", model, "default", BUDGET, seed, options.runs, **fields))
             for seed in options.seeds
         ]
-        for model in MODELS
+        for label, (model, fields) in MODELS.items()
     }
     study = Study(runs, Protocol(), options.runs)
     drawn = suite(study)
@@ -129,12 +137,14 @@ def main() -> None:
     report.command(f"python results/wild.py {options.runs} {stem} --seeds {seeds}")
     report.text(
         f"The default recipes of the embedded digits, {len(study.first.images)} test images, seeds "
-        f"{seeds}. The corruptions are those of docs/robustness.md, five severities each. The one "
-        "score is mCE: for each corruption the error summed over the severities, divided by the "
-        "VAE's, and the mean of that over the corruptions; below 1 is better than the VAE."
+        f"{seeds}; the encoder of “{OURS[-1]}” has seen Gaussian noise, of variances up to "
+        f"{NOISE:g}. The corruptions are those of docs/robustness.md, five severities each. The "
+        "one score is mCE: for each corruption the error summed over the severities, divided by "
+        "the VAE's, and the mean of that over the corruptions; below 1 is better than the VAE."
     )
-    report.text(in_words(study, "bce", "The reconstruction's BCE"))
-    report.text(in_words(study, "probe", "The probe's error on the latents"))
+    for label in OURS:
+        report.text(in_words(study, label, "bce", "The reconstruction's BCE"))
+        report.text(in_words(study, label, "probe", "The probe's error on the latents"))
     for name, one in drawn.items():
         report.text(f"![{one.caption}]({saved(one.figure, f'{stem}-{name}.png')})")
         for table in one.tables:

@@ -10,6 +10,7 @@ import pytest
 
 from fisherae.cli import main
 from fisherae.priors import energy
+from fisherae.studies.config import BUDGETS
 
 
 def test_priors(
@@ -40,3 +41,28 @@ def test_priors(
     for part in ("", "-samples", "-latents"):
         assert (tmp_path / f"out{part}.png").is_file()
         assert (tmp_path / f"out{part}.svg").is_file()
+
+
+@pytest.mark.filterwarnings(r"ignore:.*(posterior collapse|latents tell|as trained)")
+def test_wild(
+    script: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wild = script("wild")
+    monkeypatch.setattr(wild, "BUDGET", BUDGETS["smoke"]["digits"])
+    monkeypatch.setattr(wild, "STEPS", 2)
+    words = ["wild.py", str(tmp_path / "runs"), str(tmp_path / "out"), "--seeds", "0"]
+    monkeypatch.setattr(sys, "argv", words)
+    wild.main()
+    page = (tmp_path / "out.md").read_text(encoding="utf-8")
+    for label in wild.OURS:
+        assert f"BCE of the {label} is smaller than the VAE's under " in page
+    with (tmp_path / "out.csv").open() as file:
+        assert {row["model"] for row in csv.DictReader(file)} == set(wild.MODELS)
+    with (tmp_path / "out-attack.csv").open() as file:
+        levels = {(row["model"], row["perturbation"], row["level"]) for row in csv.DictReader(file)}
+    assert levels == {
+        (model, kind, str(share))
+        for model in wild.MODELS
+        for kind in ("random", "l2", "linf")
+        for share in wild.SHARES
+    }

@@ -7,6 +7,7 @@ import torch
 from scipy.optimize import minimize_scalar
 from torch.distributions import Bernoulli as TorchBernoulli
 from torch.distributions import Independent, Normal, kl_divergence
+from torch.nn import functional as F
 
 from fisherae.distributions import (
     Bernoulli,
@@ -300,6 +301,26 @@ def test_variances_that_would_broadcast_the_images_are_refused(shape):
 def test_bernoulli_likelihood_keeps_the_output():
     output = torch.rand(5, 1, 4, 4)
     assert torch.equal(BernoulliLikelihood()(output).mean, output)
+
+
+def test_bernoulli_is_the_binary_cross_entropy_of_its_logits() -> None:
+    """Values against torch's own, which takes logits; gradients against x − f."""
+    logits = torch.linspace(-30, 30, 61, dtype=torch.float64).requires_grad_()
+    for x in (torch.zeros_like(logits), torch.full_like(logits, 0.3), torch.ones_like(logits)):
+        log_prob = Bernoulli(torch.sigmoid(logits)[None]).log_prob(x.detach()[None])
+        expected = -F.binary_cross_entropy_with_logits(logits, x, reduction="sum")
+        torch.testing.assert_close(log_prob[0], expected, rtol=1e-3, atol=1e-9)
+        (gradient,) = torch.autograd.grad(log_prob, logits)
+        torch.testing.assert_close(gradient, x - torch.sigmoid(logits), rtol=1e-3, atol=1e-9)
+
+
+def test_a_bernoulli_decoder_that_saturates_is_limited() -> None:
+    mean = torch.tensor([[0.0, 1.0]]).requires_grad_()
+    log_prob = Bernoulli(mean).log_prob(torch.tensor([[1.0, 0.0]]))
+    assert log_prob.item() == pytest.approx(-200)
+    log_prob.backward()
+    assert mean.grad is not None
+    assert mean.grad.isfinite().all()
 
 
 def test_a_bernoulli_decoder_that_diverged_has_no_likelihood() -> None:

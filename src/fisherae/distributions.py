@@ -312,12 +312,11 @@ class Bernoulli:
         """
         if x.device.type == "cpu":
             _require_unit_interval(x)
-        least = math.exp(_LEAST_LOG)
-        # At least float32, below which there is no number as small.
+        # At least float32, below which there is no number as small as `_limited_log` needs.
         dtype = torch.promote_types(torch.promote_types(self.mean.dtype, x.dtype), torch.float32)
         mean = self.mean.to(dtype)
-        log_f, log_rest = mean.clamp_min(least).log(), (1 - mean).clamp_min(least).log()
-        log_prob = torch.lerp(log_rest, log_f, x.to(dtype))  # exact for zeros and ones
+        # Exact for zeros and ones.
+        log_prob = torch.lerp(_limited_log(1 - mean), _limited_log(mean), x.to(dtype))
         if x.device.type != "cpu":
             log_prob = log_prob.masked_fill(~((x >= 0) & (x <= 1)), -math.inf)
         return log_prob.flatten(1).sum(1)
@@ -338,7 +337,10 @@ def _require_unit_interval(x: Tensor) -> None:
         )
 
 
-_LEAST_LOG = -100.0
+def _limited_log(mean: Tensor) -> Tensor:
+    """log, but at least −100; the first limit is for the derivative, which at 0 would be nan."""
+    return mean.clamp_min(math.exp(-103)).log().clamp_min(-100)
+
 
 LEAST_VARIANCE = 0.01
 """The least of a decoder's variances, as a share of their mean."""

@@ -12,7 +12,7 @@ from fisherae.autoencoder import Autoencoder
 from fisherae.counts import is_count
 from fisherae.distributions import Delta
 from fisherae.errors import InputError
-from fisherae.objectives.terms import LossTerms
+from fisherae.objectives.terms import LossTerms, require_noise
 
 __all__ = [
     "ContractiveObjective",
@@ -66,8 +66,7 @@ class DenoisingObjective(nn.Module):
     def __init__(self, model: Autoencoder, noise: float = 0.0):
         super().__init__()
         _require_deterministic(model, "a denoising auto-encoder")
-        if not 0 <= noise < math.inf:
-            raise InputError(f"the noise's variance must be a finite number ≥ 0, got {noise}")
+        require_noise(noise)
         self.model = model
         self.noise = noise
 

@@ -1,6 +1,5 @@
 r"""The Fisher auto-encoder's objective, eq. (10), by Monte Carlo, eq. (11)."""
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,7 +16,7 @@ from fisherae.distributions import (
     GaussianLikelihood,
 )
 from fisherae.errors import InputError
-from fisherae.objectives.terms import LossTerms
+from fisherae.objectives.terms import LossTerms, require_noise
 
 __all__ = ["FisherObjective", "FisherTerms"]
 
@@ -224,5 +223,4 @@ def _check(
         raise InputError(f"score_fraction must lie in (0, 1], got {score_fraction}")
     if variant not in ("exact", "reference"):
         raise InputError(f"variant must be 'exact' or 'reference', got {variant!r}")
-    if not 0 <= noise < math.inf:
-        raise InputError(f"the noise's variance must be a finite number ≥ 0, got {noise}")
+    require_noise(noise)

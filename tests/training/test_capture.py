@@ -57,9 +57,10 @@ def test_one_way_goes_on_in_the_other(first: bool, tmp_path: Path) -> None:
     assert_same(parts, whole)
 
 
-def test_the_count_of_steps_is_moved() -> None:
+@pytest.mark.parametrize("kind", [torch.optim.Adam, torch.optim.NAdam])
+def test_the_count_of_steps_is_moved(kind: type[torch.optim.Optimizer]) -> None:
     weight = torch.nn.Parameter(torch.ones(2))
-    optimizer = torch.optim.Adam([weight], lr=0.1)
+    optimizer = kind([weight], lr=0.1)
     for _ in range(2):
         weight.sum().backward()
         optimizer.step()

@@ -83,5 +83,5 @@ def set_capturable(optimizer: Optimizer, capturable: bool) -> None:
         for parameter in group["params"]:
             state = optimizer.state.get(parameter, {})
             if "step" in state:
-                beside = capturable or group["fused"]
+                beside = capturable or group.get("fused")
                 state["step"] = state["step"].to(parameter.device if beside else "cpu")

@@ -10,6 +10,8 @@ and masked ones that are brightened again (x̃ / (1 − ν)).
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from statistics import fmean
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,6 +20,7 @@ from fisherae.autoencoder import Autoencoder
 from fisherae.data.corruptions import Mask
 from fisherae.data.images import to_float
 from fisherae.evaluation.figures import write_csv
+from fisherae.evaluation.report import Report
 from fisherae.evaluation.robustness import corrupt
 from fisherae.files import write_atomically
 from fisherae.recipes.build import load_data
@@ -25,6 +28,7 @@ from fisherae.recipes.run import load_run
 
 MODELS = {"Fisher AE": "mnist-fisher", "VAE": "mnist-vae"}
 IMAGES = 2_000
+FRACTIONS = (0.4, 0.6, 0.8)
 INPUTS: dict[str, Callable[[Tensor, float], Tensor]] = {
     "masked": lambda x, fraction: corrupt(x, Mask(fraction)),
     "dimmed": lambda x, fraction: (1 - fraction) * x,
@@ -42,7 +46,7 @@ def measure(model: Autoencoder, x: Tensor, shown: Tensor) -> tuple[float, float]
 
 
 def main(runs: Path, stem: Path) -> None:
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name, folder in MODELS.items():
         for run in sorted((runs / folder).glob("seed-*")):
             if not (run / "model").is_dir():
@@ -51,41 +55,42 @@ def main(runs: Path, stem: Path) -> None:
             images = load_data(recipe, "test", limit=IMAGES).images
             x = to_float(images, recipe.model.value_range)
             for what, change in INPUTS.items():
-                for fraction in (0.4, 0.6, 0.8):
+                for fraction in FRACTIONS:
                     bce, length = measure(model, x, change(x, fraction))
                     rows.append(
                         {"model": name, "run": run.name, "input": what, "fraction": fraction,
                          "bce": bce, "latent_length": length}
                     )  # fmt: skip
     write_csv(Path(f"{stem}.csv"), rows)
-    lines = [
-        "# Why masking is harder than noise",
-        f"`python results/masking.py {runs} {stem}`; {IMAGES:,} test images, mean over "
-        f"{len({row['run'] for row in rows})} seed(s). BCE to the clean image, and in brackets the "
-        "length of the latents as a share of that of the clean image's.",
-        "| model | input | ν = 0.4 | 0.6 | 0.8 |\n|---|---|---|---|---|",
-    ]
-    for name in MODELS:
-        for what in INPUTS:
-            cells = []
-            for fraction in (0.4, 0.6, 0.8):
-                own = [
-                    row for row in rows
-                    if (row["model"], row["input"], row["fraction"]) == (name, what, fraction)
-                ]  # fmt: skip
-                means = (
-                    sum(row[key] for row in own) / len(own) for key in ("bce", "latent_length")
-                )
-                cells.append("{:.3f} ({:.2f})".format(*means))
-            lines[-1] += f"\n| {name} | {what} | " + " | ".join(cells) + " |"
-    lines.append(
+    report = Report("Why masking is harder than noise")
+    report.command(f"python results/masking.py {runs} {stem}").text(
+        f"{IMAGES:,} test images, mean over {len({row['run'] for row in rows})} seed(s). BCE to "
+        "the clean image, and in brackets the length of the latents as a share of that of the "
+        "clean image's."
+    )
+    report.table(
+        ["model", "input", *(f"ν = {fraction:g}" for fraction in FRACTIONS)],
+        [
+            [name, what, *(cell(rows, name, what, fraction) for fraction in FRACTIONS)]
+            for name in MODELS
+            for what in INPUTS
+        ],
+    )
+    report.text(
         "A masked digit has lost contrast before anything else: dimming it without masking does "
         "nearly the same harm, and brightening a masked digit heals most of it, for both models. "
         "The stability term makes the Fisher AE's encoder nearly linear in its input, so that its "
         "latents shrink with the contrast; the VAE's encoder saturates, and keeps most of their "
         "length."
     )
-    write_atomically(f"{stem}.md", "\n\n".join(lines) + "\n")
+    write_atomically(f"{stem}.md", report.markdown())
+
+
+def cell(rows: list[dict[str, Any]], model: str, shown: str, fraction: float) -> str:
+    own = [row for row in rows if (row["model"], row["input"], row["fraction"])
+           == (model, shown, fraction)]  # fmt: skip
+    bce, length = (fmean(row[key] for row in own) for key in ("bce", "latent_length"))
+    return f"{bce:.3f} ({length:.2f})"
 
 
 if __name__ == "__main__":

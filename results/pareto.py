@@ -21,7 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
+
 from fisherae.evaluation.figures import pareto_front, save_figure, tradeoff, write_csv
+from fisherae.evaluation.report import Cell, Report
 from fisherae.files import require_folder, write_atomically
 from fisherae.studies.config import BUDGETS, Budget
 from fisherae.studies.measures import Measures, Protocol
@@ -78,7 +81,8 @@ AXES = {
     "bce": "BCE to the clean image (nats per pixel)",
     "mse": "MSE to the clean image (per pixel)",
 }
-Results = dict[str, list[dict[str, Any]]]
+Rows = list[dict[str, Any]]
+Results = dict[str, Rows]
 
 
 def main(words: Sequence[str]) -> None:
@@ -94,15 +98,15 @@ def main(words: Sequence[str]) -> None:
     ]
     stem = options.out / f"{options.comparison}-{options.data}"
     write_csv(Path(f"{stem}.csv"), rows)
-    about = (
-        f"`{shlex.join(['python', 'results/pareto.py', *words])}`: {described(budget)}, seeds "
-        f"{', '.join(str(seed) for seed in options.seeds or budget.seeds)}; means ± standard "
-        f"deviations over the seeds. Noise of variance {NOISE:g}, not clipped."
+    seeds = ", ".join(map(str, options.seeds or budget.seeds))
+    report = Report(f"{comparison.title}, on {options.data}")
+    report.command(shlex.join(["python", "results/pareto.py", *words])).text(
+        f"{budget.in_words()}, seeds {seeds}; means ± standard deviations over the seeds. Noise of "
+        f"variance {NOISE:g}, not clipped."
     )
     results = {label: [row for row in rows if row["model"] == label] for label in comparison.models}
-    title = f"# {comparison.title}, on {options.data}"
-    paragraphs = [title, about, *report(comparison, results, stem)]
-    write_atomically(f"{stem}.md", "\n\n".join(paragraphs) + "\n")
+    add_findings(report, comparison, results, stem)
+    write_atomically(f"{stem}.md", report.markdown())
 
 
 def parsed(words: Sequence[str]) -> argparse.Namespace:
@@ -116,21 +120,26 @@ def parsed(words: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
-def report(comparison: Comparison, results: Results, stem: Path) -> list[str]:
-    """Draws the figures; the paragraphs that show and explain them."""
+def add_findings(report: Report, comparison: Comparison, results: Results, stem: Path) -> None:
+    """Figures, all numbers, who is on the front, and where each of ours wins and loses."""
     first = results[comparison.ours[0]][0]
     fid = next(name for name in first if name.startswith("fid["))
     errors = [measure for measure in AXES if f"{measure}_clean" in first]
     for measure in errors:
         vertical = f"{measure}_clean", f"{AXES[measure]}, clean"
-        draw(results, comparison.ours, measure, vertical, stem)
-    draw(results, comparison.ours, errors[0], (fid, f"{fid}, prior refitted"), stem)
-    pictures = [f"![{name}]({stem.name}-{name}.png)" for name in (*errors, "fid")]
-    return [
-        *pictures,
-        table(results, comparison.ours),
-        *in_words(comparison, results, errors[0], fid),
-    ]
+        draw(report, results, comparison.ours, measure, vertical, stem)
+    draw(report, results, comparison.ours, errors[0], (fid, f"{fid}, prior refitted"), stem)
+    report.table(*table(results, comparison.ours))
+    report.text(in_words(comparison, results, errors[0]))
+    several = any(len(rows) > 1 for rows in results.values())
+    counts = (
+        "A difference counts where it is larger than the two standard deviations together."
+        if several
+        else "One seed only, so that every difference counts."
+    )
+    for ours in comparison.ours:
+        report.heading(f"Where “{ours}” wins and loses")
+        report.table(*against(ours, results, errors[0], fid), counts)
 
 
 def measured(
@@ -156,8 +165,9 @@ def measured(
 
 
 def draw(
-    results: Results, ours: Sequence[str], measure: str, vertical: tuple[str, str], stem: Path
-) -> None:
+    report: Report, results: Results, ours: Sequence[str], measure: str,
+    vertical: tuple[str, str], stem: Path,
+) -> None:  # fmt: skip
     """Error under noise against another measure."""
     column, ylabel = vertical
     points = {
@@ -166,62 +176,60 @@ def draw(
     }
     xlabel = f"{AXES[measure]}, at noise variance {NOISE:g}"
     name = "fid" if column.startswith("fid[") else measure
-    save_figure(tradeoff(points, xlabel, ylabel, ours), Path(f"{stem}-{name}"))
+    figure = tradeoff(points, xlabel, ylabel, ours)
+    saved = save_figure(figure, Path(f"{stem}-{name}"))
+    report.figure(figure, alt=f"{ylabel}, against {xlabel}", link=saved[0].name, saved=saved)
 
 
-def in_words(comparison: Comparison, results: Results, error: str, fid: str) -> list[str]:
-    """Who is on the front, and where each of ours wins and loses."""
+def in_words(comparison: Comparison, results: Results, error: str) -> str:
+    """Who is on the front."""
     points = {
         label: (mean(rows, f"{error}_noisy"), mean(rows, f"{error}_clean"))
         for label, rows in results.items()
     }
-    front = pareto_front(points)
-    several = any(len(rows) > 1 for rows in results.values())
-    paragraphs = [
+    return (
         f"On the Pareto front of {error.upper()} on noisy and on clean images: "
-        f"{'; '.join(front)}. {comparison.remark}",
-        "Below, a difference counts where it is larger than the two standard deviations together."
-        if several
-        else "One seed only, so that every difference counts.",
+        f"{'; '.join(pareto_front(points))}. {comparison.remark}"
+    )
+
+
+def table(results: Results, ours: Sequence[str]) -> tuple[list[str], list[list[Cell]]]:
+    """All numbers: models down, measures across."""
+    columns = [name for name in results[ours[0]][0] if name not in ("model", "seed")]
+    rows: list[list[Cell]] = [
+        [
+            Markup("<strong>{}</strong>").format(label) if label in ours else label,
+            *(cell(own, column) for column in columns),
+        ]
+        for label, own in results.items()
     ]
-    for ours in comparison.ours:
-        others = [label for label in results if label != ours]
-        paragraphs.append(f"## Where “{ours}” wins and loses")
-        paragraphs.append(
-            "\n".join(f"- {against(ours, label, results, error, fid)}" for label in others)
-        )
-    return paragraphs
+    return ["model", *(name.replace("_", " ") for name in columns)], rows
 
 
-def table(results: Results, ours: Sequence[str]) -> str:
-    first = results[ours[0]][0]
-    columns = [name for name in first if name not in ("model", "seed")]
-    lines = ["| model | " + " | ".join(name.replace("_", " ") for name in columns) + " |"]
-    lines.append("|---" * (len(columns) + 1) + "|")
-    for label, rows in results.items():
-        name = f"**{label}**" if label in ours else label
-        lines.append(f"| {name} | " + " | ".join(cell(rows, column) for column in columns) + " |")
-    return "\n".join(lines)
-
-
-def against(us: str, label: str, results: Results, error: str, fid: str) -> str:
-    """One other model in words."""
+def against(us: str, results: Results, error: str, fid: str) -> tuple[list[str], list[list[Cell]]]:
+    """Every other model beside ours."""
     compared = {
         f"{error.upper()} under noise": f"{error}_noisy",
         f"{error.upper()} on clean images": f"{error}_clean",
         fid: fid,
     }
-    outcomes: dict[str, list[str]] = {"wins": [], "loses": [], "is level": []}
-    for words, column in compared.items():
-        ours, theirs = mean(results[us], column), mean(results[label], column)
-        values = f"{number(ours)} against {number(theirs)}"
-        numbers = f"{words} ({values}, {ours / theirs - 1:+.1%})"
-        outcomes[outcome(results[us], results[label], column)].append(numbers)
-    said = "; ".join(f"{how} in {', '.join(where)}" for how, where in outcomes.items() if where)
-    return f"against **{label}** it {said}."
+
+    def beside(theirs: Rows, column: str) -> str:
+        ours, other = mean(results[us], column), mean(theirs, column)
+        return (
+            f"{outcome(results[us], theirs, column)}, {number(ours)} against {number(other)} "
+            f"({ours / other - 1:+.1%})"
+        )
+
+    rows: list[list[Cell]] = [
+        [label, *(beside(theirs, column) for column in compared.values())]
+        for label, theirs in results.items()
+        if label != us
+    ]
+    return ["against", *compared], rows
 
 
-def outcome(ours: list[dict[str, Any]], theirs: list[dict[str, Any]], column: str) -> str:
+def outcome(ours: Rows, theirs: Rows, column: str) -> str:
     """Whether ours is smaller, by more than the spreads of both."""
     difference = mean(theirs, column) - mean(ours, column)
     if abs(difference) <= std(ours, column) + std(theirs, column):
@@ -229,15 +237,15 @@ def outcome(ours: list[dict[str, Any]], theirs: list[dict[str, Any]], column: st
     return "wins" if difference > 0 else "loses"
 
 
-def mean(rows: list[dict[str, Any]], column: str) -> float:
+def mean(rows: Rows, column: str) -> float:
     return statistics.fmean(row[column] for row in rows)
 
 
-def std(rows: list[dict[str, Any]], column: str) -> float:
+def std(rows: Rows, column: str) -> float:
     return statistics.stdev(row[column] for row in rows) if len(rows) > 1 else 0.0
 
 
-def cell(rows: list[dict[str, Any]], column: str) -> str:
+def cell(rows: Rows, column: str) -> str:
     spread = f" ± {std(rows, column):.2g}" if len(rows) > 1 else ""
     return number(mean(rows, column)) + spread
 
@@ -245,12 +253,6 @@ def cell(rows: list[dict[str, Any]], column: str) -> str:
 def number(value: float) -> str:
     """Three digits."""
     return f"{value:#.3g}".rstrip(".")
-
-
-def described(budget: Budget) -> str:
-    images = "all images" if budget.images is None else f"{budget.images:,} images"
-    much = "" if budget.conclusive else ", too little to tell anything"
-    return f"{images}, {budget.epochs} epochs{much}"
 
 
 if __name__ == "__main__":

@@ -14,10 +14,12 @@ either posterior, under noise. What was trained before is taken as it is.
 
 import argparse
 import dataclasses
+import math
 import platform
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 import torch
 from matplotlib.figure import Figure
@@ -60,7 +62,7 @@ class Square(nn.Module):
 
 
 def data(n: int) -> Tensor:
-    return torch.randn(n, 1).square() + VARIANCE**0.5 * torch.randn(n, 1)
+    return torch.randn(n, 1).square() + math.sqrt(VARIANCE) * torch.randn(n, 1)
 
 
 def trained(order: int, objective: str, seed: int, steps: int = STEPS) -> fae.Autoencoder:
@@ -68,7 +70,7 @@ def trained(order: int, objective: str, seed: int, steps: int = STEPS) -> fae.Au
     torch.manual_seed(seed)
     encoder = mlp.encoder((1,), 1, outputs_per_dim=order, hidden=(64, 64))
     likelihood = fae.GaussianLikelihood(VARIANCE)
-    posterior = "gaussian" if order == 2 else "polynomial"
+    posterior: Literal["gaussian", "polynomial"] = "gaussian" if order == 2 else "polynomial"
     model = fae.Autoencoder(encoder, Square(), fae.StandardNormal(1), likelihood, posterior)
     loss = OBJECTIVES[objective](model)
     optimizer = torch.optim.Adam(encoder.parameters(), lr=1e-2)

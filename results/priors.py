@@ -20,6 +20,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from matplotlib.figure import Figure
@@ -86,13 +87,13 @@ def draws(measures: Measures) -> tuple[dict[str, Tensor], list[dict[str, object]
     real = to_unit(measures.images, measures.value_range)
     for kind in PRIORS:
         prior, generator = fitted(measures, kind), Generator().manual_seed(measures.protocol.seed)
-        options = {} if isinstance(prior, EXACT) else {"steps": MALA_STEPS}
+        options: dict[str, Any] = {} if isinstance(prior, EXACT) else {"steps": MALA_STEPS}
         z, diagnostics = sample(
             prior,
             measures.protocol.samples,
             generator=generator,
-            return_diagnostics=True,
             **options,
+            return_diagnostics=True,
         )
         drawn[kind] = z
         images = to_unit(decoded(measures.model, z), measures.value_range)
@@ -178,8 +179,8 @@ def main() -> None:
         title: {model: by_kind[kind] for model, by_kind in images.items()}
         for kind, title in PRIORS.items()
     }
-    figures.save_figure(figures.paper_panels(panels, value_range), f"{options.stem}-samples")
-    figures.save_figure(plane(latents, drawn), f"{options.stem}-latents")
+    figures.save_figure(figures.paper_panels(panels, value_range), Path(f"{options.stem}-samples"))
+    figures.save_figure(plane(latents, drawn), Path(f"{options.stem}-latents"))
 
 
 def write(stem: Path, rows: Sequence[dict[str, object]]) -> None:

@@ -1,91 +1,134 @@
 """What it costs in quality to estimate the Fisher objective's score terms on a part of each batch.
 
-Trains MNIST's Fisher AE with the score terms on all, a half, a quarter and an eighth of the batch,
-and measures each under noise. What was trained or measured before is taken as it is.
+Trains the default Fisher AE with the score terms on all, a half, a quarter and an eighth of the
+batch, and measures each under noise. What was trained or measured before is taken as it is.
 
-    python results/score_fraction.py RUNS STEM [--seeds 0 1 2]
+    python results/score_fraction.py RUNS STEM [--data mnist|digits] [--budget cpu] [--seeds 0 1 2]
                                              RUNS holds the runs of `reproduce`, and gets these;
                                              writes STEM.md, STEM.csv and a figure of each measure
 """
 
 import argparse
 import dataclasses
+import shlex
+import sys
 from pathlib import Path
+from typing import NamedTuple
 
 from fisherae.evaluation.figures import error_curves, save_figure, write_csv
+from fisherae.evaluation.report import Cell, Report
 from fisherae.evaluation.robustness import Measure, RobustnessPoint, over_runs
 from fisherae.files import write_atomically
-from fisherae.recipes.named import recipe
-from fisherae.studies.config import BUDGETS, budgeted
+from fisherae.studies.config import BUDGETS, Budget
 from fisherae.studies.measures import Measures, Protocol
-from fisherae.studies.models import train_once
+from fisherae.studies.models import run_of, train_once
 
 FRACTIONS = (1.0, 0.5, 0.25, 0.125)
 MEASURES: tuple[Measure, ...] = ("bce", "nmi")
-NAME, BUDGET = "mnist-fisher", BUDGETS["cpu"]["mnist"]
+Points = dict[float, list[list[RobustnessPoint]]]  # by fraction, seed and level
 
 
-def measured(runs: Path, fraction: float, seed: int) -> list[RobustnessPoint]:
+class Summary(NamedTuple):
+    level: float
+    mean: float
+    std: float
+    change: float
+
+
+def measured(
+    data: str, budget: Budget, runs: Path, fraction: float, seed: int
+) -> list[RobustnessPoint]:
     """The points under noise of one training, which is made unless it has been."""
-    default = recipe(NAME).objective.score_fraction
-    name = NAME if fraction == default else f"{NAME}-score-{fraction:g}"
-    chosen = budgeted(NAME, "default", BUDGET, seed)
-    objective = dataclasses.replace(chosen.objective, score_fraction=fraction)
-    run = train_once(runs / name / f"seed-{seed}", dataclasses.replace(chosen, objective=objective))
-    return Measures(run, Protocol(), runs / "extractors").points("noise")
+    chosen = run_of(data, "fisher", "default", budget, seed, runs, score_fraction=fraction)
+    protocol = Protocol(test_images=budget.test_images)
+    return Measures(train_once(*chosen), protocol, runs / "extractors").points("noise")
 
 
-def table(points: dict[float, list[list[RobustnessPoint]]], measure: Measure) -> str:
-    """Means and standard deviations, and how far a mean is from the full objective's."""
-    summaries = {fraction: over_runs(own, measure) for fraction, own in points.items()}
-    full = {level: mean for level, mean, _ in summaries[1.0]}
-    lines = [
-        f"| {measure.upper()}, score terms on | "
-        + " | ".join(f"σ² = {level:g}" for level in full)
-        + " |",
-        "|---" * (len(full) + 1) + "|",
+def summary(points: Points, fraction: float, measure: Measure) -> list[Summary]:
+    """Level, mean, standard deviation, and how far the mean is from the full objective's."""
+    return [
+        Summary(level, mean, std or 0, mean / full - 1)
+        for (level, mean, std), (_, full, _) in zip(
+            *(over_runs(points[part], measure) for part in (fraction, 1.0)), strict=True
+        )
+        if mean is not None and full is not None
     ]
-    for fraction, summary in summaries.items():
-        cells = [
-            f"{mean:.4f} ± {std or 0:.4f} ({mean / full[level] - 1:+.1%})"
-            for level, mean, std in summary
+
+
+def label(fraction: float) -> str:
+    return "the whole batch" if fraction == 1 else f"{fraction:g} of the batch"
+
+
+def table(points: Points, measure: Measure) -> tuple[list[str], list[list[Cell]]]:
+    """Parts of the batch down, levels of noise across."""
+    header = [f"σ² = {one.level:g}" for one in summary(points, 1.0, measure)]
+    rows: list[list[Cell]] = [
+        [
+            label(fraction),
+            *(
+                f"{one.mean:.4f} ± {one.std:.4f}" + (f" ({one.change:+.1%})" if part else "")
+                for one in summary(points, fraction, measure)
+            ),
         ]
-        lines.append(f"| {fraction:g} of the batch | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        for part, fraction in enumerate(FRACTIONS)
+    ]
+    return ["score terms on", *header], rows
+
+
+def verdict(points: Points) -> str:
+    """How far each part is from the full objective, where it is farthest."""
+    said = []
+    for fraction in FRACTIONS[1:]:
+        farthest = (
+            max(summary(points, fraction, measure), key=lambda one: abs(one.change))
+            for measure in MEASURES
+        )
+        where = " and ".join(
+            f"{measure.upper()} by {one.change:+.1%} (σ² = {one.level:g})"
+            for measure, one in zip(MEASURES, farthest, strict=True)
+        )
+        said.append(f"{label(fraction)} changes {where}")
+    return f"At the noise level where it does most, {'; '.join(said)}."
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("runs", type=Path)
     parser.add_argument("stem", type=Path)
-    parser.add_argument("--seeds", type=int, nargs="+", default=list(BUDGET.seeds))
+    parser.add_argument("--data", choices=("mnist", "digits"), default="mnist")
+    parser.add_argument("--budget", choices=BUDGETS, default="cpu")
+    parser.add_argument("--seeds", type=int, nargs="+")
     options = parser.parse_args()
-    points: dict[float, list[list[RobustnessPoint]]] = {fraction: [] for fraction in FRACTIONS}
-    for seed in options.seeds:
+    data, runs, stem = options.data, options.runs, options.stem
+    budget = BUDGETS[options.budget][data]
+    own_seeds = options.seeds or budget.seeds
+    points: Points = {fraction: [] for fraction in FRACTIONS}
+    for seed in own_seeds:
         for fraction in FRACTIONS:
-            points[fraction].append(measured(options.runs, fraction, seed))
-    seeds = ", ".join(map(str, options.seeds))
-    command = f"python results/score_fraction.py {options.runs} {options.stem} --seeds {seeds}"
-    paragraphs = [
-        "# Score terms on a part of each batch",
-        f"`{command.replace(',', '')}`: the default Fisher AE on MNIST at the cpu budget "
-        f"({BUDGET.images:,} images, {BUDGET.epochs} epochs), seeds {seeds}; mean and standard "
-        "deviation over them, in brackets the difference to the full objective. What a step costs: "
-        "`python -m benchmarks step`.",
-        *(table(points, measure) for measure in MEASURES),
-    ]
-    write_atomically(options.stem.with_suffix(".md"), "\n\n".join(paragraphs) + "\n")
+            points[fraction].append(measured(data, budget, runs, fraction, seed))
+    report = Report(f"Score terms on a part of each batch, on {data}")
+    report.command(shlex.join(["python", "results/score_fraction.py", *sys.argv[1:]]))
+    report.text(
+        f"The default Fisher AE. {budget.in_words()}, seeds {', '.join(map(str, own_seeds))}; mean "
+        "and standard deviation over them, in brackets the difference to the full objective. What "
+        "a step costs: `python -m benchmarks step`."
+    )
+    report.text(verdict(points))
+    labelled = {label(fraction): own for fraction, own in points.items()}
+    for measure in MEASURES:
+        figure = error_curves(labelled, measure, "noise variance σ²")
+        saved = save_figure(figure, Path(f"{stem}-{measure}"))
+        report.heading(measure.upper())
+        report.figure(figure, alt=f"{measure.upper()} under noise", link=saved[0].name, saved=saved)
+        report.table(*table(points, measure))
+    write_atomically(f"{stem}.md", report.markdown())
     rows = [
         {"score_fraction": fraction, "seed": seed, **dataclasses.asdict(point)}
         for fraction, own in points.items()
-        for seed, run in zip(options.seeds, own, strict=True)
+        for seed, run in zip(own_seeds, own, strict=True)
         for point in run
     ]
-    write_csv(options.stem.with_suffix(".csv"), rows)
-    labelled = {f"{fraction:g} of the batch": own for fraction, own in points.items()}
-    for measure in MEASURES:
-        figure = error_curves(labelled, measure, "noise variance σ²")
-        save_figure(figure, options.stem.with_name(f"{options.stem.name}-{measure}"))
+    write_csv(Path(f"{stem}.csv"), rows)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import csv
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from statistics import fmean
 from types import ModuleType
 
 import pytest
@@ -66,3 +67,34 @@ def test_wild(
         for kind in ("random", "l2", "linf")
         for share in wild.SHARES
     }
+
+
+def test_score_fraction(
+    script: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trains each part of each seed once; what it says is what its numbers say."""
+    study = script("score_fraction")
+    words = ["score_fraction.py", str(tmp_path / "runs"), str(tmp_path / "out"), "--data", "digits"]
+    monkeypatch.setattr(sys, "argv", [*words, "--budget", "smoke"])
+    study.main()
+    trained = {run.parent.parent.name for run in (tmp_path / "runs").glob("*/seed-*/model")}
+    assert trained == {
+        "digits-fisher", *(f"digits-fisher-score-fraction-{part}" for part in (0.5, 0.25, 0.125))
+    }  # fmt: skip
+    with (tmp_path / "out.csv").open() as file:
+        rows = [
+            {key: float(row[key]) for key in ("score_fraction", "level", "nmi")}
+            for row in csv.DictReader(file)
+        ]
+    full, half = (
+        {
+            level: fmean(r["nmi"] for r in rows if (r["score_fraction"], r["level"]) == at)
+            for level in {row["level"] for row in rows}
+            for at in [(part, level)]
+        }
+        for part in (1.0, 0.5)
+    )
+    changes = {level: half[level] / full[level] - 1 for level in full}
+    level = max(changes, key=lambda one: abs(changes[one]))
+    page = (tmp_path / "out.md").read_text(encoding="utf-8")
+    assert f"NMI by {changes[level]:+.1%} (σ² = {level:g}); 0.25 of the batch changes" in page

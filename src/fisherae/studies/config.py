@@ -45,6 +45,18 @@ class Budget:
     batch_size: int | None = None
     noise: tuple[float, ...] | None = None
 
+    def in_words(self) -> str:
+        """What is trained.
+
+        Example:
+            >>> BUDGETS["cpu"]["mnist"].in_words()
+            '15,000 images, 8 epochs'
+        """
+        images = "All images" if self.images is None else f"{self.images:,} images"
+        much = "" if self.conclusive else ", too little to tell anything"
+        epochs = "1 epoch" if self.epochs == 1 else f"{self.epochs} epochs"
+        return f"{images}, {epochs}{much}"
+
 
 SMOKE = Budget(
     epochs=1,

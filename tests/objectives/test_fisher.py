@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from scipy import stats
 from torch import Tensor, nn
 
 import fisherae as fae
@@ -307,3 +308,19 @@ def test_any_prior_will_do() -> None:
     fae.FisherObjective(model)(torch.randn(8, D)).total.backward()
     assert (prior.eta.grad != 0).all()
     assert DiagonalGaussian is model.posterior
+
+
+def test_the_variances_of_the_noise() -> None:
+    """v = noise · u⁴, anew for each image: against its distribution function, (v / noise)^(1/4)."""
+    pixels, noise = 4_000, 0.7
+    encoder = nn.Sequential(nn.Flatten(), nn.Linear(pixels, 2 * d))
+    model = fae.Autoencoder(encoder, nn.Linear(d, pixels), fae.StandardNormal(d), "gaussian")
+    seen: list[Tensor] = []
+    encoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach()))
+    torch.manual_seed(0)
+    with torch.no_grad():
+        fae.FisherObjective(model, noise=noise)(torch.zeros(600, pixels))
+    [images] = seen
+    variances = images.square().mean(1)
+    assert stats.kstest(variances / noise, lambda share: share.clip(0, 1) ** 0.25).pvalue > 0.01
+    assert images.mean(1).abs().max() < 5 * (noise / pixels) ** 0.5

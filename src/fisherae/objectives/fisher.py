@@ -66,9 +66,10 @@ class FisherObjective(nn.Module):
             path cancels and the stability term becomes ½ ‖∇_x Σ_j log σ_j(x)‖², without a
             gradient to μ; (b) ∇_z log p(x|z) is a constant, so that the posterior term does not
             train the decoder. For Gaussian posteriors only.
-        noise: the most noise, in squared pixel units: each image's variance v is drawn from
-            U(0, noise) anew at each call, so that one encoder serves clean and noisy images.
-            0: the paper's objective, eq. (10).
+        noise: the most noise, in squared pixel units. Each image's variance is v = noise · u⁴ with
+            u ~ U(0, 1) drawn anew at each call: half of the images get less than a sixteenth of
+            the most, so that one encoder serves clean and noisy images. 0: the paper's objective,
+            eq. (10).
 
     Raises:
         InputError: if the posterior has no density, the decoder is not Gaussian, or an argument is
@@ -153,9 +154,8 @@ class FisherObjective(nn.Module):
         """The images x̃ that the encoder sees, and the variance v of the noise on each."""
         if not self.noise:
             return x.detach(), 0.0
-        variance = self.noise * torch.rand(
-            len(x), *[1] * (x.dim() - 1), dtype=x.dtype, device=x.device
-        )
+        u = torch.rand(len(x), *[1] * (x.dim() - 1), dtype=x.dtype, device=x.device)
+        variance = self.noise * u**4
         return x + variance.sqrt() * torch.randn_like(x), variance.flatten()
 
     def _sampled_terms(self, x: Tensor, q: DensityPosterior, seen: Tensor) -> FisherTerms:

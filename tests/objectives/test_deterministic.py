@@ -88,14 +88,15 @@ def test_plain_reconstruction(A: Tensor, W: Tensor) -> None:
     torch.testing.assert_close(term, error / (2 * S2) + D / 2 * math.log(2 * math.pi * S2))
 
 
-@pytest.mark.parametrize("noise", [0.1, 1.0])
-def test_denoising_adds_what_noise_adds(A: Tensor, W: Tensor, noise: float) -> None:
-    """Of a linear model E ‖x − WA(x + √v ε)‖² = ‖x − WAx‖² + v ‖WA‖²_F."""
+@pytest.mark.parametrize(("noise", "graded"), [(0.1, False), (1.0, False), (1.0, True)])
+def test_denoising_adds_what_noise_adds(A: Tensor, W: Tensor, noise: float, graded: bool) -> None:
+    """Of a linear model E ‖x − WA(x + √v ε)‖² = ‖x − WAx‖² + E[v] ‖WA‖²_F; E[u⁴] = 1/5."""
     x, model = torch.randn(D), linear(A, W)
     with torch.no_grad():
         plain = fae.DenoisingObjective(model)(x[None]).reconstruction
-        values = fae.DenoisingObjective(model, noise)(x.expand(N, D), reduce=False).reconstruction
-    expected = noise * (W @ A).square().sum() / (2 * S2)
+        objective = fae.DenoisingObjective(model, noise, graded)
+        values = objective(x.expand(N, D), reduce=False).reconstruction
+    expected = (noise / 5 if graded else noise) * (W @ A).square().sum() / (2 * S2)
     error = values.std() / N**0.5
     assert expected > 20 * error
     assert abs(values.mean() - plain - expected) < 4 * error

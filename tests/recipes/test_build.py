@@ -122,8 +122,8 @@ TABLE: list[tuple[str, str, dict[str, Any]]] = [
             (name, "*", {"encoder.outputs_per_dim": 1, "variance.shape": ()}),
         )
     ),
-    ("*-ae", "*", {"objective": DenoisingObjective, "noise": 0.0}),
-    ("*-dae", "*", {"objective": DenoisingObjective, "noise": 0.25}),
+    ("*-ae", "*", {"objective": DenoisingObjective, "noise": 0.0, "graded": False}),
+    ("*-dae", "*", {"objective": DenoisingObjective, "noise": 0.25, "graded": False}),
     ("*-cae", "*", {"objective": ContractiveObjective, "weight": 0.1, "probes": 1}),
     ("*-rae", "*", {"objective": RegularizedObjective}),
     ("*-rae", "*", {"latent_weight": 1e-4, "decoder_weight": 1e-7}),
@@ -230,6 +230,7 @@ def describe(built: Built) -> dict[str, Any]:
         "variant": getattr(objective, "variant", None),
         "beta": getattr(objective, "beta", None),
         "noise": getattr(objective, "noise", None),
+        "graded": getattr(objective, "graded", None),
         "probes": getattr(objective, "probes", None),
         "latent_weight": getattr(objective, "latent_weight", None),
         "decoder_weight": getattr(objective, "decoder_weight", None),
@@ -357,6 +358,7 @@ OVERRIDES: list[tuple[str, str, Any, dict[str, Any]]] = [
         for name in (DAE, CAE)
     ),
     (DAE, "objective.noise", 0.5, {"noise": 0.5}),
+    (DAE, "objective.graded", True, {"graded": True}),
     (CAE, "objective.weight", 3.0, {"weight": 3.0}),
     (CAE, "objective.probes", None, {"probes": None}),
     (RAE, "objective.latent_weight", 0.3, {"latent_weight": 0.3}),

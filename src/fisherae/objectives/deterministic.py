@@ -12,7 +12,8 @@ from fisherae.autoencoder import Autoencoder
 from fisherae.counts import is_count
 from fisherae.distributions import Delta
 from fisherae.errors import InputError
-from fisherae.objectives.terms import LossTerms, require_noise
+from fisherae.objectives.noise import graded_noise, require_noise
+from fisherae.objectives.terms import LossTerms
 
 __all__ = [
     "ContractiveObjective",
@@ -42,6 +43,8 @@ class DenoisingObjective(nn.Module):
     Arguments:
         model: an auto-encoder with `posterior="delta"`; its prior has no part in the loss.
         noise: v ≥ 0, the variance of the noise, in squared pixel units.
+        graded: whether that is the most, and each image's own variance is v · u⁴ with u ~ U(0, 1)
+            drawn anew at each call, as in `FisherObjective`. Off: all have v, as in the original.
 
     Raises:
         InputError: if the encoder is not deterministic, or the variance negative or not finite.
@@ -63,18 +66,26 @@ class DenoisingObjective(nn.Module):
         ['reconstruction']
     """
 
-    def __init__(self, model: Autoencoder, noise: float = 0.0):
+    def __init__(self, model: Autoencoder, noise: float = 0.0, graded: bool = False):
         super().__init__()
         _require_deterministic(model, "a denoising auto-encoder")
         require_noise(noise)
         self.model = model
         self.noise = noise
+        self.graded = graded
 
     def forward(self, x: Float[Tensor, "batch *event"], reduce: bool = True) -> DenoisingTerms:
         r"""The term, averaged over the batch, or per image where `reduce` is off."""
-        corrupted = x + math.sqrt(self.noise) * torch.randn_like(x) if self.noise else x
-        terms = DenoisingTerms(-self.model.decode(self.model.encode(corrupted).mean).log_prob(x))
+        z = self.model.encode(self._corrupted(x)).mean
+        terms = DenoisingTerms(-self.model.decode(z).log_prob(x))
         return terms.mean() if reduce else terms
+
+    def _corrupted(self, x: Tensor) -> Tensor:
+        if not self.noise:
+            return x
+        if self.graded:
+            return graded_noise(x, self.noise)[0]
+        return x + math.sqrt(self.noise) * torch.randn_like(x)
 
 
 @dataclass(frozen=True)

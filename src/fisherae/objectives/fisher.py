@@ -16,7 +16,8 @@ from fisherae.distributions import (
     GaussianLikelihood,
 )
 from fisherae.errors import InputError
-from fisherae.objectives.terms import LossTerms, require_noise
+from fisherae.objectives.noise import graded_noise, require_noise
+from fisherae.objectives.terms import LossTerms
 
 __all__ = ["FisherObjective", "FisherTerms"]
 
@@ -152,11 +153,7 @@ class FisherObjective(nn.Module):
 
     def _seen(self, x: Tensor) -> tuple[Tensor, Tensor | float]:
         """The images x̃ that the encoder sees, and the variance v of the noise on each."""
-        if not self.noise:
-            return x.detach(), 0.0
-        u = torch.rand(len(x), *[1] * (x.dim() - 1), dtype=x.dtype, device=x.device)
-        variance = self.noise * u**4
-        return x + variance.sqrt() * torch.randn_like(x), variance.flatten()
+        return graded_noise(x, self.noise) if self.noise else (x.detach(), 0.0)
 
     def _sampled_terms(self, x: Tensor, q: DensityPosterior, seen: Tensor) -> FisherTerms:
         """The summand of eq. (11) for one sample z ~ q(z|x̃), per image."""

@@ -1,14 +1,11 @@
-r"""What objectives share: the named terms of a loss, and a check."""
+r"""What objectives return: the named terms of a loss."""
 
-import math
 from dataclasses import dataclass, fields
 from typing import Self
 
 from torch import Tensor
 
-from fisherae.errors import InputError
-
-__all__ = ["LossTerms", "require_noise"]
+__all__ = ["LossTerms"]
 
 
 @dataclass(frozen=True)
@@ -42,9 +39,3 @@ class LossTerms:
     def detach(self) -> Self:
         r"""The terms without their graph."""
         return type(self)(**{name: term.detach() for name, term in self.by_name().items()})
-
-
-def require_noise(noise: float) -> None:
-    """Of the variance of noise that an objective adds to its images."""
-    if not 0 <= noise < math.inf:
-        raise InputError(f"the noise's variance must be a finite number ≥ 0, got {noise}")

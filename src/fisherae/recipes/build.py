@@ -125,7 +125,7 @@ def _gaussian(config: FisherConfig | ElboConfig, shape: tuple[int, ...]) -> Gaus
 def _deterministic(recipe: Recipe, model: Autoencoder) -> nn.Module:
     """The objective of a model with a deterministic encoder."""
     if isinstance(recipe, DenoisingRecipe):
-        return DenoisingObjective(model, recipe.objective.noise)
+        return DenoisingObjective(model, recipe.objective.noise, recipe.objective.graded)
     if isinstance(recipe, ContractiveRecipe):
         return ContractiveObjective(model, recipe.objective.weight, recipe.objective.probes)
     if isinstance(recipe, RegularizedRecipe):

@@ -146,6 +146,10 @@ class DenoisingConfig:
     noise: float = 0.0
     """Variance of the Gaussian noise added to the encoder's images, in squared pixel units."""
 
+    graded: bool = False
+    """Take the noise for the most, and draw each image's variance below it, as the Fisher AE
+    does."""
+
     def __post_init__(self) -> None:
         _require_finite("noise", self.noise, zero=True)
 

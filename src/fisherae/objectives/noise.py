@@ -1,0 +1,34 @@
+"""Noise on what an encoder sees while it learns."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from fisherae.errors import InputError
+
+__all__ = ["graded_noise", "require_noise"]
+
+
+def graded_noise(x: Tensor, noise: float) -> tuple[Tensor, Tensor]:
+    r"""x̃ = x + √v e with e ~ N(0, I), and the variances v = noise · u⁴ with u ~ U(0, 1), per image.
+
+    Half of the images get less than a sixteenth of the most. Where most images are very noisy an
+    encoder gives up detail of clean ones, and learns from fewer of them as much about the noise.
+
+    Arguments:
+        x: images (batch, …).
+        noise: the largest variance, in squared pixel units.
+
+    Returns:
+        x̃, of the shape of x, and v (batch,).
+    """
+    u = torch.rand(len(x), *[1] * (x.dim() - 1), dtype=x.dtype, device=x.device)
+    variance = noise * u**4
+    return x + variance.sqrt() * torch.randn_like(x), variance.flatten()
+
+
+def require_noise(noise: float) -> None:
+    """Of the variance of noise that an objective adds to its images."""
+    if not 0 <= noise < math.inf:
+        raise InputError(f"the noise's variance must be a finite number ≥ 0, got {noise}")

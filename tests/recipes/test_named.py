@@ -21,8 +21,8 @@ DATASETS = ("digits", "mnist", "celeba")
 
 
 def test_names() -> None:
-    assert len(named.NAMES) == len(set(named.NAMES)) == 3 * 11
-    assert {"mnist-fisher", "celeba-fisher-gaussian", "digits-vae", "mnist-wae-gan"} <= set(
+    assert len(named.NAMES) == len(set(named.NAMES)) == 3 * 12
+    assert {"mnist-fisher", "celeba-fisher-denoising", "digits-vae", "mnist-wae-gan"} <= set(
         named.NAMES
     )
 

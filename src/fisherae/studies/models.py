@@ -16,6 +16,7 @@ __all__ = ["LABELS", "MODELS", "essence", "run_of", "runs_of", "train_once"]
 LABELS = {
     "fisher": "Fisher AE",
     "fisher-gaussian": "Fisher AE, Gaussian prior",
+    "fisher-denoising": "Denoising Fisher AE",
     "vae": "VAE",
     "wae-gan": "WAE-GAN",
     "ae": "AE",

@@ -90,13 +90,13 @@ def test_plain_reconstruction(A: Tensor, W: Tensor) -> None:
 
 @pytest.mark.parametrize(("noise", "graded"), [(0.1, False), (1.0, False), (1.0, True)])
 def test_denoising_adds_what_noise_adds(A: Tensor, W: Tensor, noise: float, graded: bool) -> None:
-    """Of a linear model E ‖x − WA(x + √v ε)‖² = ‖x − WAx‖² + E[v] ‖WA‖²_F; E[u⁴] = 1/5."""
+    """Of a linear model E ‖x − WA(x + √v ε)‖² = ‖x − WAx‖² + E[v] ‖WA‖²_F; E[u⁸] = 1/9."""
     x, model = torch.randn(D), linear(A, W)
     with torch.no_grad():
         plain = fae.DenoisingObjective(model)(x[None]).reconstruction
         objective = fae.DenoisingObjective(model, noise, graded)
         values = objective(x.expand(N, D), reduce=False).reconstruction
-    expected = (noise / 5 if graded else noise) * (W @ A).square().sum() / (2 * S2)
+    expected = (noise / 9 if graded else noise) * (W @ A).square().sum() / (2 * S2)
     error = values.std() / N**0.5
     assert expected > 20 * error
     assert abs(values.mean() - plain - expected) < 4 * error

@@ -81,7 +81,7 @@ TABLE: list[tuple[str, str, dict[str, Any]]] = [
     ("*-fisher*", "default", {"variance": 0.1, "learned": True, "score_fraction": 0.25}),
     ("digits-fisher*", "default", {"score_fraction": 1.0}),
     ("celeba-fisher*", "default", {"variance": 1.0}),
-    ("mnist-fisher-denoising", "default", {"variance": 0.005}),
+    ("mnist-fisher-denoising", "default", {"variance": 0.01}),
     ("*-fisher*", "paper", {"variance": 1.0, "learned": False, "score_fraction": 1.0}),
     # the VAE: Bernoulli decoder, which pixels in [−1, 1] do not allow
     ("*-vae", "*", {"objective": ElboObjective, "prior": StandardNormal}),

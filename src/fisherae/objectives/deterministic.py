@@ -43,7 +43,7 @@ class DenoisingObjective(nn.Module):
     Arguments:
         model: an auto-encoder with `posterior="delta"`; its prior has no part in the loss.
         noise: v ≥ 0, the variance of the noise, in squared pixel units.
-        graded: whether that is the most, and each image's own variance is v · u⁴ with u ~ U(0, 1)
+        graded: whether that is the most, and each image's own variance is v · u⁸ with u ~ U(0, 1)
             drawn anew at each call, as in `FisherObjective`. Off: all have v, as in the original.
 
     Raises:

@@ -67,9 +67,9 @@ class FisherObjective(nn.Module):
             path cancels and the stability term becomes ½ ‖∇_x Σ_j log σ_j(x)‖², without a
             gradient to μ; (b) ∇_z log p(x|z) is a constant, so that the posterior term does not
             train the decoder. For Gaussian posteriors only.
-        noise: the most noise, in squared pixel units. Each image's variance is v = noise · u⁴ with
-            u ~ U(0, 1) drawn anew at each call: half of the images get less than a sixteenth of
-            the most, so that one encoder serves clean and noisy images. 0: the paper's objective,
+        noise: the most noise, in squared pixel units. Each image's variance is v = noise · u⁸ with
+            u ~ U(0, 1) drawn anew at each call: half of the images get less than 1/256 of the
+            most, so that one encoder serves clean and noisy images. 0: the paper's objective,
             eq. (10).
 
     Raises:

@@ -11,10 +11,11 @@ __all__ = ["graded_noise", "require_noise"]
 
 
 def graded_noise(x: Tensor, noise: float) -> tuple[Tensor, Tensor]:
-    r"""x̃ = x + √v e with e ~ N(0, I), and the variances v = noise · u⁴ with u ~ U(0, 1), per image.
+    r"""x̃ = x + √v e with e ~ N(0, I), and the variances v = noise · u⁸ with u ~ U(0, 1), per image.
 
-    Half of the images get less than a sixteenth of the most. Where most images are very noisy an
-    encoder gives up detail of clean ones, and learns from fewer of them as much about the noise.
+    Half of the images get less than 1/256 of the most, an eighth more than a third of it. Where
+    most images are very noisy an encoder gives up detail of clean ones; about the noise it learns
+    nearly as much from fewer.
 
     Arguments:
         x: images (batch, …).
@@ -24,7 +25,7 @@ def graded_noise(x: Tensor, noise: float) -> tuple[Tensor, Tensor]:
         x̃, of the shape of x, and v (batch,).
     """
     u = torch.rand(len(x), *[1] * (x.dim() - 1), dtype=x.dtype, device=x.device)
-    variance = noise * u**4
+    variance = noise * u**8
     return x + variance.sqrt() * torch.randn_like(x), variance.flatten()
 
 

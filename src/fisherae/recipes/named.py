@@ -182,7 +182,7 @@ def _fisher(data: str, model: str, preset: Preset) -> FisherConfig:
     variance = 1.0 if data == "celeba" else 0.1
     return FisherConfig(
         order=2 if model == "fisher-gaussian" else 4,
-        variance=0.005 if denoising and data == "mnist" else variance,
+        variance=0.01 if denoising and data == "mnist" else variance,
         # With the small networks of the digits, a part of the batch costs as much as the whole.
         score_fraction=1.0 if data == "digits" else 0.25,
         noise=noise,

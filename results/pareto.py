@@ -25,6 +25,7 @@ from markupsafe import Markup
 
 from fisherae.evaluation.figures import pareto_front, save_figure, tradeoff, write_csv
 from fisherae.evaluation.report import Cell, Report
+from fisherae.evaluation.robustness import HIGHER_IS_BETTER
 from fisherae.files import require_folder, write_atomically
 from fisherae.studies.config import BUDGETS, Budget
 from fisherae.studies.measures import Measures, Protocol
@@ -213,8 +214,11 @@ def against(us: str, results: Results, error: str, fid: str) -> tuple[list[str],
     compared = {
         f"{error.upper()} under noise": f"{error}_noisy",
         f"{error.upper()} on clean images": f"{error}_clean",
+        "NMI under noise": "nmi_noisy",
+        "probe under noise": "probe_noisy",
         fid: fid,
     }
+    columns = {words: column for words, column in compared.items() if column in results[us][0]}
 
     def beside(theirs: Rows, column: str) -> str:
         ours, other = mean(results[us], column), mean(theirs, column)
@@ -224,19 +228,20 @@ def against(us: str, results: Results, error: str, fid: str) -> tuple[list[str],
         )
 
     rows: list[list[Cell]] = [
-        [label, *(beside(theirs, column) for column in compared.values())]
+        [label, *(beside(theirs, column) for column in columns.values())]
         for label, theirs in results.items()
         if label != us
     ]
-    return ["against", *compared], rows
+    return ["against", *columns], rows
 
 
 def outcome(ours: Rows, theirs: Rows, column: str) -> str:
-    """Whether ours is smaller, by more than the spreads of both."""
-    difference = mean(theirs, column) - mean(ours, column)
-    if abs(difference) <= std(ours, column) + std(theirs, column):
+    """Whether ours is better, by more than the spreads of both."""
+    higher_is_better = column.partition("_")[0] in HIGHER_IS_BETTER
+    gain = (mean(ours, column) - mean(theirs, column)) * (1 if higher_is_better else -1)
+    if abs(gain) <= std(ours, column) + std(theirs, column):
         return "is level"
-    return "wins" if difference > 0 else "loses"
+    return "wins" if gain > 0 else "loses"
 
 
 def mean(rows: Rows, column: str) -> float:

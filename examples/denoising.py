@@ -1,7 +1,7 @@
 """Denoising: what is left of the noise after encoding and decoding.
 
 PCA, a VAE and the Fisher AE learn eight features of clean digits, and reconstruct noisy ones; a
-second Fisher AE has seen noise, of variances up to the largest here, while it learned.
+denoising Fisher AE has seen noise, of variances up to the largest here, while it learned.
 
     python examples/denoising.py               writes denoising.png beside this file
 """
@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "PCA": PCA(8, random_state=0),
         "VAE": Vae(8, options.epochs),
         "Fisher AE": fae.FisherAutoencoder(8, epochs=options.epochs, random_state=0),
-        "Fisher AE that saw noise": fae.FisherAutoencoder(
+        "Denoising Fisher AE": fae.FisherAutoencoder(
             8, epochs=options.epochs, noise=max(VARIANCES) / train.var(0).mean(), random_state=0
         ),
     }

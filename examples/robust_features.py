@@ -39,7 +39,7 @@ def accuracies(epochs: int) -> dict[tuple[str, str, str], list[float]]:
         "PCA": PCA(8, random_state=0),
         "VAE": Vae(8, epochs),
         "Fisher AE": fae.FisherAutoencoder(8, epochs=epochs, random_state=0),
-        "Fisher AE that saw noise": fae.FisherAutoencoder(
+        "Denoising Fisher AE": fae.FisherAutoencoder(
             8, epochs=epochs, noise=0.5 / train.var(0).mean(), random_state=0
         ),
     }

@@ -65,3 +65,12 @@ def test_what_counts_as_a_difference(pareto: ModuleType) -> None:
     ):
         for column in ("bce_noisy", "nmi_noisy"):
             assert pareto.outcome(ours, theirs, column) == expected
+
+
+def test_only_some_models_and_ours(pareto: ModuleType) -> None:
+    comparison = pareto.COMPARISONS["baselines"]
+    some = pareto.chosen(comparison, ["WAE-GAN", "VAE"])
+    assert list(some.models) == [*comparison.ours, "VAE", "WAE-GAN"]
+    assert pareto.chosen(comparison, None) == comparison
+    with pytest.raises(SystemExit, match="unknown model 'GAN'; known: Fisher AE, "):
+        pareto.chosen(comparison, ["GAN"])

@@ -8,7 +8,7 @@ and started again, it goes on where it was cut off.
                               baselines: the Fisher AE's; variances: those of its decoder;
                               digits, mnist or celeba; writes results/pareto/BASELINES-DATA.md, .csv
                               and the figures -bce, -mse and -fid as PNG and SVG
-    --models VAE WAE-GAN          only these of the comparison and ours: on MNIST all take hours
+    --models VAE "Fisher AE"      only these of the comparison: on MNIST all of them take hours
     --runs runs/reproduce/cpu     where the runs are kept: with MNIST those of `reproduce` are used
     --seeds 0 1 2   --out DIR
 """
@@ -127,17 +127,16 @@ def parsed(words: Sequence[str]) -> argparse.Namespace:
 
 
 def chosen(comparison: Comparison, labels: Sequence[str] | None) -> Comparison:
-    """Only some of the models, and ours."""
+    """Only some of the models, one of ours among them."""
     if labels is None:
         return comparison
     if unknown := [label for label in labels if label not in comparison.models]:
         raise SystemExit(f"unknown model {unknown[0]!r}; known: {', '.join(comparison.models)}")
-    models = {
-        label: model
-        for label, model in comparison.models.items()
-        if label in (*comparison.ours, *labels)
-    }
-    return dataclasses.replace(comparison, models=models)
+    ours = tuple(label for label in comparison.ours if label in labels)
+    if not ours:
+        raise SystemExit(f"--models needs one of ours: {', '.join(comparison.ours)}")
+    models = {label: model for label, model in comparison.models.items() if label in labels}
+    return dataclasses.replace(comparison, ours=ours, models=models)
 
 
 def add_findings(report: Report, comparison: Comparison, results: Results, stem: Path) -> None:

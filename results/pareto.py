@@ -41,11 +41,13 @@ OURS = (LABELS["fisher"], LABELS["fisher-denoising"])
 
 @dataclass(frozen=True)
 class Comparison:
-    """Models by label, each a recipe with fields of its objective."""
+    """Models by label, each a recipe with fields of its objective; the noise that some have seen
+    in training."""
 
     title: str
     ours: tuple[str, ...]
     models: dict[str, tuple[str, dict[str, Any]]]
+    seen: dict[str, str]
     remark: str
 
 
@@ -62,11 +64,14 @@ COMPARISONS = {
             GRADED: ("dae", {"noise": NOISE, "graded": True}),
             **{LABELS[model]: (model, {}) for model in ("cae", "rae")},
         },
-        f"{TOLD}, is trained on the noise of the test, {OURS[1]} and {GRADED} on noise of "
-        "every variance up to it, mostly small, and the Denoising AE on a quarter of it; all "
-        "others have seen clean images only. "
-        "AE, Denoising, Contractive and Regularised AE have no prior: one is fitted afterwards, as "
-        "for all models here.",
+        {
+            LABELS["fisher-denoising"]: f"variances up to {NOISE:g}, most of them small",
+            LABELS["dae"]: "variance 0.25",
+            TOLD: f"variance {NOISE:g}",
+            GRADED: f"variances up to {NOISE:g}, most of them small",
+        },
+        "All others have seen clean images only. To a model without a prior one is fitted "
+        "afterwards, as to all here.",
     ),
     "variances": Comparison(
         "The variance of the Fisher AE's decoder",
@@ -79,6 +84,7 @@ COMPARISONS = {
                 for variance in (1.0, 0.1, 0.01)
             },
         },
+        {},
         "Learning starts at s² = 0.1.",
     ),
 }
@@ -202,14 +208,19 @@ def draw(
 
 
 def in_words(comparison: Comparison, results: Results, error: str) -> str:
-    """Who is on the front."""
+    """Who is on the front, and what was seen in training."""
     points = {
         label: (mean(rows, f"{error}_noisy"), mean(rows, f"{error}_clean"))
         for label, rows in results.items()
     }
+    noise = [
+        f"The {label} has seen noise of {noise}. "
+        for label, noise in comparison.seen.items()
+        if label in results
+    ]
     return (
         f"On the Pareto front of {error.upper()} on noisy and on clean images: "
-        f"{'; '.join(pareto_front(points))}. {comparison.remark}"
+        f"{'; '.join(pareto_front(points))}. {''.join(noise)}{comparison.remark}"
     )
 
 

@@ -12,8 +12,8 @@ help:
 	@echo "make setup    only set up the virtual environment $(VENV)"
 	@echo "make lint     formatting, lint and types"
 	@echo "make format   format the code"
-	@echo "make results  train and measure what results/ reports (hours; MNIST is looked for in"
-	@echo "              \$$FISHERAE_DATA/mnist and data/mnist, then on the hub)"
+	@echo "make results  train and measure what results/ reports on digits and MNIST (a day; MNIST is"
+	@echo "              looked for in \$$FISHERAE_DATA/mnist and data/mnist, then on the hub)"
 	@echo "make bench    what it costs, against floors and peers (minutes), to results/"
 	@echo "make clean    remove the virtual environment, the demo and caches"
 
@@ -44,8 +44,16 @@ test: lint
 results: setup
 	$(BIN)/fisherae reproduce mnist --budget cpu --out results
 	$(BIN)/python results/masking.py runs/reproduce/cpu results/masking
+	$(BIN)/python results/score_fraction.py runs/reproduce/cpu results/score_fraction
+	$(BIN)/python results/pareto.py baselines mnist --budget cpu --runs runs/reproduce/cpu
+	$(BIN)/python results/corruptions.py mnist results/corruptions
+	$(BIN)/python results/pareto.py baselines digits --budget cpu
+	$(BIN)/python results/pareto.py variances digits --budget cpu
 	$(BIN)/python results/wild.py runs/pareto/cpu results/wild
+	$(BIN)/python results/priors.py results/priors --runs runs/pareto/cpu
+	$(BIN)/python results/posterior.py results/posterior --runs runs/pareto/cpu
 	$(BIN)/python results/blindness.py results/blindness
+	$(BIN)/python results/corruptions.py digits results/corruptions
 
 bench: setup
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'

@@ -1,8 +1,8 @@
 """Where score matching is blind, and what helps: small problems with known answers.
 
-    python results/blindness.py STEM [--budget smoke|cpu] [--runs DIR]
-                                             writes STEM.md, its figures and its tables; what was
-                                             trained or measured before is taken from DIR
+    python results/blindness.py OUT [--budget smoke|cpu] [--runs DIR]
+                                             writes OUT/summary.md, its figures and its numbers;
+                                             what was trained or measured before is taken from DIR
 
 The cpu budget takes some ten minutes of one core. What it means: docs/blindness.md.
 """
@@ -17,13 +17,13 @@ from fisherae.studies.blindness.study import BUDGETS, run
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("stem", type=Path)
+    parser.add_argument("out", type=Path)
     parser.add_argument("--budget", choices=list(BUDGETS), default="cpu")
     parser.add_argument("--runs", type=Path, default=Path("runs/blindness"))
     options = parser.parse_args()
     torch.set_num_threads(1)  # the same numbers again; the networks are too small for more
-    command = f"python results/blindness.py {options.stem} --budget {options.budget}"
-    run(options.stem, options.budget, options.runs, command)
+    command = f"python results/blindness.py {options.out} --budget {options.budget}"
+    run(options.out, options.budget, options.runs, command)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """A picture of every corruption: clean images, and beside each its levels in growing order.
 
-python results/corruptions.py DATA STEM [--images 2]     DATA: digits, mnist, or a folder of images;
-                                                         writes STEM.png
+python results/corruptions.py DATA OUT [--images 2]
+                                         DATA: digits, mnist, or a folder of images; writes
+                                         OUT/DATA.png
 """
 
 import argparse
@@ -21,7 +22,7 @@ from fisherae.files import write_atomically
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("data")
-    parser.add_argument("stem", type=Path)
+    parser.add_argument("out", type=Path)
     parser.add_argument("--images", type=int, default=2)
     options = parser.parse_args()
     x = to_float(sources.load(options.data, "test", limit=options.images).images, (0.0, 1.0))
@@ -31,7 +32,8 @@ def main() -> None:
         shown = [corrupt(x, corruption) for corruption in corruption_levels(name)]
         shown += [torch.ones_like(x)] * (columns - len(shown))
         rows.append(torch.stack(shown, dim=1).flatten(0, 1)[:-1])
-    write_atomically(f"{options.stem}.png", render(image_grid(rows, list(CORRUPTIONS)), "png"))
+    picture = render(image_grid(rows, list(CORRUPTIONS)), "png")
+    write_atomically(options.out / f"{Path(options.data).name}.png", picture)
 
 
 if __name__ == "__main__":

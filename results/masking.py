@@ -3,8 +3,8 @@
 Compares, on the same test images, masked ones, images that are only dimmed as much (x̃ = (1 − ν) x),
 and masked ones that are brightened again (x̃ / (1 − ν)).
 
-    python results/masking.py RUNS STEM      RUNS holds mnist-fisher/ and mnist-vae/ of `reproduce`;
-                                             writes STEM.md and STEM.csv
+    python results/masking.py RUNS OUT       RUNS holds mnist-fisher/ and mnist-vae/ of `reproduce`;
+                                             writes OUT/summary.md and OUT/errors.csv
 """
 
 import sys
@@ -20,11 +20,11 @@ from fisherae.autoencoder import Autoencoder
 from fisherae.data.corruptions import Mask
 from fisherae.data.images import to_float
 from fisherae.evaluation.figures import write_csv
-from fisherae.evaluation.report import Report
 from fisherae.evaluation.robustness import corrupt
 from fisherae.files import write_atomically
 from fisherae.recipes.build import load_data
 from fisherae.recipes.run import load_run
+from fisherae.studies.pages import begun
 
 MODELS = {"Fisher AE": "mnist-fisher", "VAE": "mnist-vae"}
 IMAGES = 2_000
@@ -45,7 +45,7 @@ def measure(model: Autoencoder, x: Tensor, shown: Tensor) -> tuple[float, float]
     return bce, (z.norm(dim=1).mean() / clean.norm(dim=1).mean()).item()
 
 
-def main(runs: Path, stem: Path) -> None:
+def main(runs: Path, out: Path) -> None:
     rows: list[dict[str, Any]] = []
     for name, folder in MODELS.items():
         for run in sorted((runs / folder).glob("seed-*")):
@@ -61,9 +61,9 @@ def main(runs: Path, stem: Path) -> None:
                         {"model": name, "run": run.name, "input": what, "fraction": fraction,
                          "bce": bce, "latent_length": length}
                     )  # fmt: skip
-    write_csv(Path(f"{stem}.csv"), rows)
-    report = Report("Why masking is harder than noise")
-    report.command(f"python results/masking.py {runs} {stem}").text(
+    write_csv(out / "errors.csv", rows)
+    command = f"python results/masking.py {runs} {out}"
+    report = begun("Why masking is harder than noise", command).text(
         f"{IMAGES:,} test images, mean over {len({row['run'] for row in rows})} seed(s). BCE to "
         "the clean image, and in brackets the length of the latents as a share of that of the "
         "clean image's."
@@ -83,7 +83,7 @@ def main(runs: Path, stem: Path) -> None:
         "latents shrink with the contrast; the VAE's encoder saturates, and keeps most of their "
         "length."
     )
-    write_atomically(f"{stem}.md", report.markdown())
+    write_atomically(out / "summary.md", report.markdown())
 
 
 def cell(rows: list[dict[str, Any]], model: str, shown: str, fraction: float) -> str:

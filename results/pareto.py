@@ -32,6 +32,7 @@ from fisherae.files import require_folder, write_atomically
 from fisherae.studies.config import BUDGETS, Budget
 from fisherae.studies.measures import Measures, Protocol
 from fisherae.studies.models import LABELS, run_of, train_once
+from fisherae.studies.pages import begun
 
 NOISE, PRIOR = 1.0, "refit"
 # What the test shows is what these were trained for.
@@ -110,8 +111,8 @@ def main(words: Sequence[str]) -> None:
     stem = options.out / f"{options.comparison}-{options.data}"
     write_csv(Path(f"{stem}.csv"), rows)
     seeds = ", ".join(map(str, options.seeds or budget.seeds))
-    report = Report(f"{comparison.title}, on {options.data}")
-    report.command(shlex.join(["python", "results/pareto.py", *words])).text(
+    command = shlex.join(["python", "results/pareto.py", *words])
+    report = begun(f"{comparison.title}, on {options.data}", command).text(
         f"{budget.in_words()}, seeds {seeds}; means ± standard deviations over the seeds. Noise of "
         f"variance {NOISE:g}, not clipped."
     )

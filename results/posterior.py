@@ -5,17 +5,16 @@ encoder is trained. The true posterior, ∝ exp(−z²/2 − (x − z²)² / (2 
 x > s² / 2; its logarithm is a polynomial of order 4. (b) On images: the default Fisher AE with
 either posterior, under noise. What was trained before is taken as it is.
 
-    python results/posterior.py STEM [--runs RUNS] [--data digits|mnist] [--seeds 0 1 2]
-                                             writes STEM.md, .csv, .png, .svg: (a), in minutes;
-                                             with --runs, the directory of the runs on images, also
-                                             (b), STEM-DATA.md, …: digits in minutes, MNIST at the
-                                             cpu budget in hours
+    python results/posterior.py OUT [--runs RUNS] [--data digits|mnist] [--seeds 0 1 2]
+                                             writes OUT/known-answer.md, .csv, .png, .svg: (a), in
+                                             minutes; with --runs, the directory of the runs on
+                                             images, also (b), OUT/DATA.md, …: digits in minutes,
+                                             MNIST at the cpu budget in hours
 """
 
 import argparse
 import dataclasses
 import math
-import platform
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -28,7 +27,7 @@ from torch import Tensor, nn
 import fisherae as fae
 from fisherae.evaluation.figures import error_curves, save_figure, write_csv
 from fisherae.evaluation.figures.style import plain_axes
-from fisherae.evaluation.report import Cell, Report, robustness_table, spread
+from fisherae.evaluation.report import Cell, robustness_table, spread
 from fisherae.evaluation.robustness import Measure, RobustnessPoint
 from fisherae.files import write_atomically
 from fisherae.networks import mlp
@@ -37,6 +36,7 @@ from fisherae.recipes.config import Recipe
 from fisherae.studies.config import BUDGETS
 from fisherae.studies.measures import Measures, Protocol
 from fisherae.studies.models import run_of, train_once
+from fisherae.studies.pages import begun
 
 ORDERS = {"Gaussian": 2, "polynomial": 4}
 STYLES = {
@@ -180,37 +180,27 @@ def known_answer_table(rows: list[dict[str, object]]) -> tuple[list[str], list[l
     return ["objective", "posterior", *heads], lines
 
 
-def page(title: str, command: str) -> Report:
-    return (
-        Report(title)
-        .command(command)
-        .text(
-            f"One thread of {platform.machine()}, PyTorch {torch.__version__}; mean and standard "
-            "deviation over seeds."
-        )
-    )
-
-
-def study_known_answer(stem: Path, seeds: Sequence[int], steps: int = STEPS) -> None:
+def study_known_answer(out: Path, seeds: Sequence[int], steps: int = STEPS) -> None:
     rows, figure = known_answer(seeds, steps)
-    save_figure(figure, stem)
-    write_csv(stem.with_suffix(".csv"), rows)
-    report = page(
+    save_figure(figure, out / "known-answer")
+    write_csv(out / "known-answer.csv", rows)
+    report = begun(
         "A posterior with two modes, Gaussian and polynomial",
-        f"python results/posterior.py {stem} --seeds {' '.join(map(str, seeds))} --steps {steps}",
+        f"python results/posterior.py {out} --seeds {' '.join(map(str, seeds))} --steps {steps}",
     )
     report.text(
         f"x = z² + noise of variance {VARIANCE:g}, z ~ N(0, 1), the decoder given, the encoder "
         f"trained for {steps:,} steps of {BATCH}. KL[q(z|x) ‖ p(z|x)] to the true posterior in "
-        "nats, over 400 values of x and at those of the figure. A mode left out costs log 2 = 0.69."
+        "nats, over 400 values of x and at those of the figure. A mode left out costs log 2 = "
+        "0.69. Means ± standard deviations over the seeds."
     )
     report.table(*known_answer_table(rows))
-    report.text(f"![The densities]({stem.name}.png)")
-    write_atomically(stem.with_suffix(".md"), report.markdown())
+    report.text("![The densities](known-answer.png)")
+    write_atomically(out / "known-answer.md", report.markdown())
 
 
 def study_images(
-    runs: Path, stem: Path, dataset: str, seeds: Sequence[int], epochs: int | None = None
+    runs: Path, out: Path, dataset: str, seeds: Sequence[int], epochs: int | None = None
 ) -> None:
     points: dict[str, list[list[RobustnessPoint]]] = {}
     for name, order in ORDERS.items():
@@ -222,37 +212,38 @@ def study_images(
             ).points("noise")
             for seed in seeds
         ]
-    own_stem = stem.with_name(f"{stem.name}-{dataset}")
-    save_figure(error_curves(points, "bce", "noise variance σ²"), own_stem)
+    figure = error_curves(points, "bce", "noise variance σ²")
+    saved = save_figure(figure, out / dataset)
     rows = [
         {"model": name, "seed": seed, **dataclasses.asdict(point)}
         for name, own in points.items()
         for seed, run in zip(seeds, own, strict=True)
         for point in run
     ]
-    write_csv(own_stem.with_suffix(".csv"), rows)
+    write_csv(out / f"{dataset}.csv", rows)
     seconds = step_seconds(dataset)
     options = f"--runs {runs} --data {dataset} --seeds {' '.join(map(str, seeds))}"
     options += "" if epochs is None else f" --epochs {epochs}"
-    report = page(
+    report = begun(
         f"Gaussian and polynomial posterior on {dataset}",
-        f"python results/posterior.py {stem} {options}",
+        f"python results/posterior.py {out} {options}",
     )
     report.text(
         f"The default recipe `{dataset}-fisher`, {epochs or BUDGETS['cpu'][dataset].epochs} "
         "epochs, with `--posterior-order 2` and 4, against noise variance. A step costs "
         f"{seconds['polynomial'] / seconds['Gaussian']:.2f} times as much with order 4 "
         f"({1e3 * seconds['polynomial']:.1f} against {1e3 * seconds['Gaussian']:.1f} ms of CPU "
-        "time, forward and backward)."
+        "time, forward and backward). Means ± standard deviations over the seeds."
     )
+    report.figure(figure, alt="BCE under noise", link=saved[0].name, saved=saved)
     for measure in MEASURES:
         report.table(*robustness_table(points, measure), measure.upper())
-    write_atomically(own_stem.with_suffix(".md"), report.markdown())
+    write_atomically(out / f"{dataset}.md", report.markdown())
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
-    parser.add_argument("stem", type=Path)
+    parser.add_argument("out", type=Path)
     parser.add_argument("--runs", type=Path)
     parser.add_argument("--data", choices=("digits", "mnist"), default="digits")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
@@ -260,6 +251,6 @@ if __name__ == "__main__":
     parser.add_argument("--steps", type=int, default=STEPS)
     given = parser.parse_args()
     torch.set_num_threads(1)
-    study_known_answer(given.stem, given.seeds, given.steps)
+    study_known_answer(given.out, given.seeds, given.steps)
     if given.runs is not None:
-        study_images(given.runs, given.stem, given.data, given.seeds, given.epochs)
+        study_images(given.runs, given.out, given.data, given.seeds, given.epochs)

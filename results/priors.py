@@ -5,11 +5,11 @@ factorable polynomial, a full Gaussian, the polynomial with pairwise terms, a mi
 Gaussians, and the energy with learned statistics. Where no exact sampler exists, MALA draws, from
 chains that start at the Gaussian of the fit.
 
-    python results/priors.py [RUN ...] STEM [--runs DIR] [--seeds 0 1 2] [--samples 2048]
+    python results/priors.py [RUN ...] OUT [--runs DIR] [--seeds 0 1 2] [--samples 2048]
                                              finished runs of one data set; without any, the Fisher
                                              AE and the VAE are trained on digits and kept in DIR;
-                                             writes STEM.md, STEM.csv, a figure of the scores, one
-                                             of samples, one of the latents
+                                             writes OUT/summary.md, its numbers, and figures of the
+                                             scores, of samples and of the latents
 """
 
 import argparse
@@ -30,7 +30,7 @@ from fisherae.autoencoder import decoded
 from fisherae.data.images import to_unit
 from fisherae.evaluation import figures
 from fisherae.evaluation.generation import generation_scores
-from fisherae.evaluation.report import Cell, Report
+from fisherae.evaluation.report import Cell
 from fisherae.files import write_atomically
 from fisherae.priors import GaussianMixture, Prior
 from fisherae.recipes.config import FisherRecipe, Recipe
@@ -41,6 +41,7 @@ from fisherae.samplers.exact import EXACT
 from fisherae.studies.config import BUDGETS
 from fisherae.studies.measures import Measures, Protocol
 from fisherae.studies.models import run_of, train_once
+from fisherae.studies.pages import begun
 
 PRIORS = {
     "trained": "as trained",
@@ -155,7 +156,7 @@ def plane(latents: dict[str, Tensor], drawn: dict[str, dict[str, Tensor]]) -> Fi
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("run", type=Path, nargs="*")
-    parser.add_argument("stem", type=Path)
+    parser.add_argument("out", type=Path)
     parser.add_argument("--runs", type=Path, default=Path("runs/priors"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--samples", type=int, default=2_048)
@@ -174,31 +175,30 @@ def main() -> None:
             latents[model], drawn[model] = latents_of(run), own
             images[model] = {kind: decoded(measures.model, z[:SHOWN]) for kind, z in own.items()}
             value_range = measures.value_range
-    write(options.stem, rows)
+    write(options.out, rows)
     panels = {
         title: {model: by_kind[kind] for model, by_kind in images.items()}
         for kind, title in PRIORS.items()
     }
-    figures.save_figure(figures.paper_panels(panels, value_range), Path(f"{options.stem}-samples"))
-    figures.save_figure(plane(latents, drawn), Path(f"{options.stem}-latents"))
+    figures.save_figure(figures.paper_panels(panels, value_range), options.out / "samples")
+    figures.save_figure(plane(latents, drawn), options.out / "latents")
 
 
-def write(stem: Path, rows: Sequence[dict[str, object]]) -> None:
+def write(out: Path, rows: Sequence[dict[str, object]]) -> None:
     """The tables, the numbers behind them, and the bars of the FID."""
-    figures.write_csv(stem.with_suffix(".csv"), rows)
+    figures.write_csv(out / "scores.csv", rows)
     fid, kid = (str(row["metric"]) for row in rows[:2])
     first = rows[0]
     seeds = sorted({int(str(row["seed"])) for row in rows})
     floors = [float(str(row["floor"])) for row in rows[:2]]
-    report = Report("Priors beyond the factorable one")
-    report.command(f"python results/priors.py {shlex.join(sys.argv[1:])}")
-    report.text(
+    command = f"python results/priors.py {shlex.join(sys.argv[1:])}"
+    report = begun("Priors beyond the factorable one", command).text(
         f"{first['images']:,} samples against {first['reference_images']:,} test images, mean and "
         f"standard deviation over the seeds ({', '.join(map(str, seeds))}); lower is better. Two "
         "disjoint parts of the test images, of at most half of them each, are "
         f"{floors[0]:.3g} ({fid}) and {floors[1]:.2g} ({kid}) apart."
     )
-    report.text(f"![{fid}]({stem.name}.png)")
+    report.text(f"![{fid}](fid.png)")
     for metric in (fid, kid):
         report.table(*table(rows, metric))
     report.text(
@@ -208,15 +208,15 @@ def write(stem: Path, rows: Sequence[dict[str, object]]) -> None:
         f"{MALA_STEPS} steps of which half are warm-up. An energy that does not beat the Gaussian "
         "on held-out latents is the full Gaussian: what differs then is what drawing anew changes."
     )
-    report.text(f"![samples]({stem.name}-samples.png)")
-    report.text(f"![latents and samples in the plane]({stem.name}-latents.png)")
+    report.text("![samples](samples.png)")
+    report.text("![latents and samples in the plane](latents.png)")
     report.text("Latents grey, samples blue, on the two principal axes of the latents; first seed.")
-    write_atomically(stem.with_suffix(".md"), report.markdown())
+    write_atomically(out / "summary.md", report.markdown())
     bars = {
         model: {title: over_seeds(rows, model, kind, fid) for kind, title in PRIORS.items()}
         for model in dict.fromkeys(str(row["model"]) for row in rows)
     }
-    figures.save_figure(figures.generation_bars(bars, fid, floors[0]), stem)
+    figures.save_figure(figures.generation_bars(bars, fid, floors[0]), out / "fid")
 
 
 if __name__ == "__main__":

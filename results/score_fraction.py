@@ -3,9 +3,9 @@
 Trains the default Fisher AE with the score terms on all, a half, a quarter and an eighth of the
 batch, and measures each under noise. What was trained or measured before is taken as it is.
 
-    python results/score_fraction.py RUNS STEM [--data mnist|digits] [--budget cpu] [--seeds 0 1 2]
+    python results/score_fraction.py RUNS OUT [--data mnist|digits] [--budget cpu] [--seeds 0 1 2]
                                              RUNS holds the runs of `reproduce`, and gets these;
-                                             writes STEM.md, STEM.csv and a figure of each measure
+                                             writes OUT/summary.md, its figures and its numbers
 """
 
 import argparse
@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fisherae.evaluation.figures import error_curves, save_figure, write_csv
-from fisherae.evaluation.report import Cell, Report
+from fisherae.evaluation.report import Cell
 from fisherae.evaluation.robustness import Measure, RobustnessPoint, over_runs
 from fisherae.files import write_atomically
 from fisherae.studies.config import BUDGETS, Budget
 from fisherae.studies.measures import Measures, Protocol
 from fisherae.studies.models import run_of, train_once
+from fisherae.studies.pages import begun
 
 FRACTIONS = (1.0, 0.5, 0.25, 0.125)
 MEASURES: tuple[Measure, ...] = ("bce", "nmi")
@@ -94,21 +95,20 @@ def verdict(points: Points) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("runs", type=Path)
-    parser.add_argument("stem", type=Path)
+    parser.add_argument("out", type=Path)
     parser.add_argument("--data", choices=("mnist", "digits"), default="mnist")
     parser.add_argument("--budget", choices=BUDGETS, default="cpu")
     parser.add_argument("--seeds", type=int, nargs="+")
     options = parser.parse_args()
-    data, runs, stem = options.data, options.runs, options.stem
+    data, runs, out = options.data, options.runs, options.out
     budget = BUDGETS[options.budget][data]
     own_seeds = options.seeds or budget.seeds
     points: Points = {fraction: [] for fraction in FRACTIONS}
     for seed in own_seeds:
         for fraction in FRACTIONS:
             points[fraction].append(measured(data, budget, runs, fraction, seed))
-    report = Report(f"Score terms on a part of each batch, on {data}")
-    report.command(shlex.join(["python", "results/score_fraction.py", *sys.argv[1:]]))
-    report.text(
+    command = shlex.join(["python", "results/score_fraction.py", *sys.argv[1:]])
+    report = begun(f"Score terms on a part of each batch, on {data}", command).text(
         f"The default Fisher AE. {budget.in_words()}, seeds {', '.join(map(str, own_seeds))}; mean "
         "and standard deviation over them, in brackets the difference to the full objective. What "
         "a step costs: `python -m benchmarks step`."
@@ -117,18 +117,18 @@ def main() -> None:
     labelled = {label(fraction): own for fraction, own in points.items()}
     for measure in MEASURES:
         figure = error_curves(labelled, measure, "noise variance σ²")
-        saved = save_figure(figure, Path(f"{stem}-{measure}"))
+        saved = save_figure(figure, out / measure)
         report.heading(measure.upper())
         report.figure(figure, alt=f"{measure.upper()} under noise", link=saved[0].name, saved=saved)
         report.table(*table(points, measure))
-    write_atomically(f"{stem}.md", report.markdown())
+    write_atomically(out / "summary.md", report.markdown())
     rows = [
         {"score_fraction": fraction, "seed": seed, **dataclasses.asdict(point)}
         for fraction, own in points.items()
         for seed, run in zip(own_seeds, own, strict=True)
         for point in run
     ]
-    write_csv(Path(f"{stem}.csv"), rows)
+    write_csv(out / "points.csv", rows)
 
 
 if __name__ == "__main__":

@@ -4,9 +4,9 @@ Trains VAE, Fisher AE, denoising Fisher AE and WAE-GAN, and measures each under 
 corruptions of the suite and under perturbations that are made against it. What was trained or
 measured before is taken as it is.
 
-    python results/wild.py RUNS STEM [--seeds 0 1 2]
-                                             RUNS holds the runs, or gets them; writes STEM.md,
-                                             STEM.csv, STEM-attack.csv and figures
+    python results/wild.py RUNS OUT [--seeds 0 1 2]
+                                             RUNS holds the runs, or gets them; writes
+                                             OUT/summary.md, its figures and its numbers
 """
 
 import argparse
@@ -22,7 +22,7 @@ from fisherae.data.corruptions import Corruption, GaussianNoise
 from fisherae.evaluation.adversarial import LatentAttack, Norm
 from fisherae.evaluation.figures import error_curves, write_csv
 from fisherae.evaluation.figures.files import render
-from fisherae.evaluation.report import Report, spread
+from fisherae.evaluation.report import spread
 from fisherae.evaluation.robustness import Measure, RobustnessPoint, robustness
 from fisherae.evaluation.suite import suite_score
 from fisherae.files import write_atomically
@@ -30,6 +30,7 @@ from fisherae.recipes.evaluate import linear_probe
 from fisherae.studies.config import BUDGETS
 from fisherae.studies.measures import Measures, Protocol
 from fisherae.studies.models import LABELS, run_of, train_once
+from fisherae.studies.pages import add_tables, begun
 from fisherae.studies.study import Study
 from fisherae.studies.suite import suite, suite_points
 
@@ -92,9 +93,9 @@ def in_words(study: Study, label: str, measure: Measure, what: str) -> str:
     )
 
 
-def saved(figure: Figure, path: str) -> str:
+def saved(figure: Figure, path: Path) -> str:
     write_atomically(path, render(figure, "png"))
-    return Path(path).name
+    return path.name
 
 
 def attack_table(points: dict[str, list[dict[str, list[RobustnessPoint]]]]) -> list[list[Any]]:
@@ -111,10 +112,10 @@ def attack_table(points: dict[str, list[dict[str, list[RobustnessPoint]]]]) -> l
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("runs", type=Path)
-    parser.add_argument("stem", type=Path)
+    parser.add_argument("out", type=Path)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     options = parser.parse_args()
-    stem: Path = options.stem
+    out: Path = options.out
     runs = {
         LABELS[model]: [
             train_once(*run_of("digits", model, "default", BUDGET, seed, options.runs))
@@ -124,10 +125,10 @@ def main() -> None:
     }
     study = Study(runs, Protocol(), options.runs)
     drawn = suite(study)
-    write_csv(Path(f"{stem}.csv"), next(iter(drawn.values())).rows)
+    write_csv(out / "suite.csv", next(iter(drawn.values())).rows)
     seeds = " ".join(map(str, options.seeds))
-    report = Report("Robustness in the wild")
-    report.command(f"python results/wild.py {options.runs} {stem} --seeds {seeds}")
+    command = f"python results/wild.py {options.runs} {out} --seeds {seeds}"
+    report = begun("Robustness in the wild", command)
     report.text(
         f"The default recipes of the embedded digits, {len(study.first.images)} test images, seeds "
         f"{seeds}; the encoder of the {OURS[-1]} has seen Gaussian noise, of variances up to 1. "
@@ -139,12 +140,11 @@ def main() -> None:
         report.text(in_words(study, label, "bce", "The reconstruction's BCE"))
         report.text(in_words(study, label, "probe", "The probe's error on the latents"))
     for name, one in drawn.items():
-        report.text(f"![{one.caption}]({saved(one.figure, f'{stem}-{name}.png')})")
-        for table in one.tables:
-            report.table(table.header, table.rows, table.caption)
+        report.text(f"![{one.caption}]({saved(one.figure, out / f'{name}.png')})")
+        add_tables(report, one)
     points = {model: [attacked(one) for one in own] for model, own in study.models.items()}
     write_csv(
-        Path(f"{stem}-attack.csv"),
+        out / "attack.csv",
         [
             {"model": model, "seed": seed, "perturbation": kind, **dataclasses.asdict(point)}
             for model, own in points.items()
@@ -163,11 +163,11 @@ def main() -> None:
     for kind in ("random", "l2"):
         shown = {model: [run[kind] for run in own] for model, own in points.items()}
         figure = error_curves(shown, "bce", f"perturbation per component, {kind}")
-        name = saved(figure, f"{stem}-attack-{kind}.png")
+        name = saved(figure, out / f"attack-{kind}.png")
         report.text(f"![BCE under perturbations, {kind}]({name})")
     header = ["perturbation", "share", "model", "shift", "BCE", "probe accuracy"]
     report.table(header, attack_table(points), "Mean ± standard deviation over seeds.")
-    write_atomically(f"{stem}.md", report.markdown())
+    write_atomically(out / "summary.md", report.markdown())
 
 
 if __name__ == "__main__":

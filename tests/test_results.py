@@ -29,7 +29,7 @@ def test_priors(
     words += ["--samples", "40", "--extractor", "random-cnn"]
     monkeypatch.setattr(sys, "argv", ["priors.py", *words])
     priors.main()
-    with (tmp_path / "out.csv").open() as file:
+    with (tmp_path / "out" / "scores.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert {(row["model"], row["prior"], row["metric"]) for row in rows} == {
         (model, prior, f"{metric}[random-cnn]")
@@ -38,10 +38,10 @@ def test_priors(
         for metric in ("fid", "kid")
     }
     assert {row["sampler"] for row in rows if row["prior"] in ("pairwise", "energy")} == {"mala"}
-    assert "| digits-vae |" in (tmp_path / "out.md").read_text(encoding="utf-8")
-    for part in ("", "-samples", "-latents"):
-        assert (tmp_path / f"out{part}.png").is_file()
-        assert (tmp_path / f"out{part}.svg").is_file()
+    assert "| digits-vae |" in (tmp_path / "out" / "summary.md").read_text(encoding="utf-8")
+    for figure in ("fid", "samples", "latents"):
+        assert (tmp_path / "out" / f"{figure}.png").is_file()
+        assert (tmp_path / "out" / f"{figure}.svg").is_file()
 
 
 @pytest.mark.filterwarnings(r"ignore:.*(posterior collapse|latents tell|as trained)")
@@ -54,13 +54,13 @@ def test_wild(
     words = ["wild.py", str(tmp_path / "runs"), str(tmp_path / "out"), "--seeds", "0"]
     monkeypatch.setattr(sys, "argv", words)
     wild.main()
-    page = (tmp_path / "out.md").read_text(encoding="utf-8")
+    page = (tmp_path / "out" / "summary.md").read_text(encoding="utf-8")
     labels = {wild.LABELS[model] for model in wild.MODELS}
     for label in wild.OURS:
         assert f"BCE of the {label} is smaller than the VAE's under " in page
-    with (tmp_path / "out.csv").open() as file:
+    with (tmp_path / "out" / "suite.csv").open() as file:
         assert {row["model"] for row in csv.DictReader(file)} == labels
-    with (tmp_path / "out-attack.csv").open() as file:
+    with (tmp_path / "out" / "attack.csv").open() as file:
         levels = {(row["model"], row["perturbation"], row["level"]) for row in csv.DictReader(file)}
     assert levels == {
         (model, kind, str(share))
@@ -82,7 +82,7 @@ def test_score_fraction(
     assert trained == {
         "digits-fisher", *(f"digits-fisher-score-fraction-{part}" for part in (0.5, 0.25, 0.125))
     }  # fmt: skip
-    with (tmp_path / "out.csv").open() as file:
+    with (tmp_path / "out" / "points.csv").open() as file:
         rows = [
             {key: float(row[key]) for key in ("score_fraction", "level", "nmi")}
             for row in csv.DictReader(file)
@@ -97,5 +97,5 @@ def test_score_fraction(
     )
     changes = {level: half[level] / full[level] - 1 for level in full}
     level = max(changes, key=lambda one: abs(changes[one]))
-    page = (tmp_path / "out.md").read_text(encoding="utf-8")
+    page = (tmp_path / "out" / "summary.md").read_text(encoding="utf-8")
     assert f"NMI by {changes[level]:+.1%} (σ² = {level:g}); 0.25 of the batch changes" in page

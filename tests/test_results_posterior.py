@@ -39,13 +39,13 @@ def test_the_divergence_of_an_encoder_that_says_nothing(study: ModuleType) -> No
 
 
 def test_the_study_runs(study: ModuleType, tmp_path: Path) -> None:
-    stem = tmp_path / "posterior"
-    study.study_known_answer(stem, [0], steps=2)
-    assert stem.with_suffix(".md").read_text().count("| ELBO | polynomial |") == 1
-    assert len(stem.with_suffix(".csv").read_text().splitlines()) == 1 + 4
-    study.study_images(tmp_path / "runs", stem, "digits", [0], epochs=1)
-    page = (tmp_path / "posterior-digits.md").read_text()
+    out = tmp_path / "posterior"
+    study.study_known_answer(out, [0], steps=2)
+    assert (out / "known-answer.md").read_text().count("| ELBO | polynomial |") == 1
+    assert len((out / "known-answer.csv").read_text().splitlines()) == 1 + 4
+    study.study_images(tmp_path / "runs", out, "digits", [0], epochs=1)
+    page = (out / "digits.md").read_text()
     assert "--data digits --seeds 0 --epochs 1" in page
     assert page.count("Fisher AE, polynomial posterior") == 2  # BCE and NMI
-    for name in ("posterior.png", "posterior.svg", "posterior-digits.csv", "posterior-digits.png"):
-        assert (tmp_path / name).stat().st_size > 0
+    for name in ("known-answer.png", "known-answer.svg", "digits.csv", "digits.png"):
+        assert (out / name).stat().st_size > 0

@@ -1,4 +1,4 @@
-"""The parts that every report has: the runs, and how they were measured."""
+"""The parts that reports share: what wrote them and where, the runs, how they were measured."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,9 +10,21 @@ from fisherae.recipes.evaluate import PROBE_IMAGES
 from fisherae.studies.items import Drawn
 from fisherae.studies.measures import SVGD_PARTICLES, Measures
 from fisherae.studies.study import Study
-from fisherae.training.run import RunDirectory
+from fisherae.training.run import RunDirectory, environment
 
-__all__ = ["add_protocol", "add_runs", "add_tables"]
+__all__ = ["add_protocol", "add_runs", "add_tables", "begun", "machine"]
+
+
+def begun(title: str, command: str) -> Report:
+    """A page that says which command writes it, and on what machine."""
+    return Report(title).command(command).text(f"On {machine(environment())}")
+
+
+def machine(of: Mapping[str, Any]) -> str:
+    """An environment in words: versions, processor or GPU."""
+    listed = ", ".join(f"{name} {version}" for name, version in of["versions"].items())
+    where = of["gpu"] or of["processor"]
+    return f"{where}, {of['threads']} thread(s), {of['platform']}; {listed}."
 
 
 def add_tables(report: Report, drawn: Drawn) -> None:
@@ -32,17 +44,14 @@ def add_runs(report: Report, studies: Mapping[Any, Study]) -> None:
     environments = [read_json(one.run / "environment.json") for _, one in runs]
     report.heading("Runs").table(
         ["model", "seed", "images", "epochs", "seconds", "images per second", "s²", "command"],
-        [
-            _row(label, one, environment)
-            for (label, one), environment in zip(runs, environments, strict=True)
-        ],
+        [_row(label, one, where) for (label, one), where in zip(runs, environments, strict=True)],
         "Seconds are those of the training, on a machine with other work; s² is the (mean) "
         "variance of a Gaussian decoder.",
     )
-    report.text("\n\n".join(dict.fromkeys(_machine(environment) for environment in environments)))
+    report.text("\n\n".join(dict.fromkeys(map(machine, environments))))
 
 
-def _row(label: str, measures: Measures, environment: Mapping[str, Any]) -> list[Cell]:
+def _row(label: str, measures: Measures, where: Mapping[str, Any]) -> list[Cell]:
     metrics = RunDirectory.open(measures.run).metrics()
     images, seconds = max(line.get("images", 0) for line in metrics), metrics[-1]["seconds"]
     epochs = measures.recipe.training.epochs
@@ -56,14 +65,8 @@ def _row(label: str, measures: Measures, environment: Mapping[str, Any]) -> list
         round(seconds),
         images / seconds if seconds else None,
         None if variance is None else variance.mean().item(),
-        " ".join(["fisherae", *environment["command"][1:]]),
+        " ".join(["fisherae", *where["command"][1:]]),
     ]
-
-
-def _machine(environment: Mapping[str, Any]) -> str:
-    listed = ", ".join(f"{name} {version}" for name, version in environment["versions"].items())
-    where = environment["gpu"] or environment["processor"]
-    return f"{listed}; {environment['platform']}, {where}, {environment['threads']} threads."
 
 
 def add_protocol(report: Report, study: Study) -> None:

@@ -19,24 +19,24 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 
 def test_the_smoke_budget(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    stem, runs = tmp_path / "out" / "found", tmp_path / "runs"
-    run(stem, "smoke", runs, "the command", progress=False)
-    page = stem.with_suffix(".md").read_text(encoding="utf-8")
-    assert "`the command`" in page
+    out, runs = tmp_path / "out", tmp_path / "runs"
+    run(out, "smoke", runs, "the command", progress=False)
+    page = (out / "summary.md").read_text(encoding="utf-8")
+    assert "```\nthe command\n```" in page
     assert "nan" not in page
     for figure in FIGURES:
-        assert stem.with_name(f"found-{figure}.png").stat().st_size > 10_000
-        assert f"(found-{figure}.png)" in page
-    fits = rows(stem.with_name("found-fits.csv"))
+        assert (out / f"{figure}.png").stat().st_size > 10_000
+        assert f"({figure}.png)" in page
+    fits = rows(out / "fits.csv")
     assert {fit["truth"] for fit in fits} == {"near", "far", "ring", "arcs"}
     assert len({fit["method"] for fit in fits}) == 17
-    needed = rows(stem.with_name("found-needed.csv"))
+    needed = rows(out / "needed.csv")
     assert [float(row["separation"]) for row in needed] == list(range(1, 13))
     # What was computed is kept: the second time nothing is, and the page is the same.
     assert "measuring" in capsys.readouterr().err
-    run(stem, "smoke", runs, "the command", progress=False)
+    run(out, "smoke", runs, "the command", progress=False)
     assert "measuring" not in capsys.readouterr().err
-    assert stem.with_suffix(".md").read_text(encoding="utf-8") == page
+    assert (out / "summary.md").read_text(encoding="utf-8") == page
 
 
 def test_an_unknown_budget_is_refused() -> None:

@@ -67,15 +67,15 @@ BUDGETS = {
 }
 
 
-def run(stem: Path, budget: str, folder: Path, command: str, progress: bool = True) -> None:
-    """Computes what is not in the folder, and writes STEM.md, its tables and its figures."""
-    settings, name = BUDGETS[budget], stem.name
+def run(out: Path, budget: str, folder: Path, command: str, progress: bool = True) -> None:
+    """Computes what is not in the folder, and writes OUT/summary.md, its tables and its figures."""
+    settings = BUDGETS[budget]
     folder = folder / budget
     kept = Kept(folder / "measured", {"budget": dataclasses.asdict(settings)})
     results = _results(settings, folder, kept, progress)
     for part in dataclasses.fields(Results):
         rows = [dataclasses.asdict(row) for row in getattr(results, part.name)]
-        write_csv(stem.with_name(f"{name}-{part.name}.csv"), rows)
+        write_csv(out / f"{part.name}.csv", rows)
     pictures = _pictures(settings, folder, kept)
     figures = {
         "weights": weight_figure(results.curves, results.growing, results.needed, results.errors),
@@ -85,9 +85,9 @@ def run(stem: Path, budget: str, folder: Path, command: str, progress: bool = Tr
         "methods": method_figure(results.fits, autoencoders.DISCONNECTED),
     }
     for what, figure in figures.items():
-        save_figure(figure, stem.with_name(f"{name}-{what}"))
-    text = written(results, name, command, settings.seeds, settings.steps)
-    write_atomically(stem.with_suffix(".md"), text)
+        save_figure(figure, out / what)
+    text = written(results, command, settings.seeds, settings.steps)
+    write_atomically(out / "summary.md", text)
 
 
 def _results(settings: Budget, folder: Path, kept: Kept, progress: bool) -> Results:

@@ -63,7 +63,8 @@ class NumpySVGD:
         repulsion, sums = -kernel @ self.z, kernel.sum(1)
         for i in range(DIM):
             repulsion[:, i] += self.z[:, i] * sums
-        return (kernel @ self.score() + repulsion / h**2) / len(self.z)
+        direction: np.ndarray = (kernel @ self.score() + repulsion / h**2) / len(self.z)
+        return direction
 
     def score(self) -> np.ndarray:
         total = np.zeros_like(self.z)
@@ -102,6 +103,7 @@ def svgd() -> list[Row]:
     """An iteration of our SVGD against one of a NumPy loop."""
     rows = []
     for n, target, rounds, calls in ((100, 1 / 5, 15, 20), (1_000, 1 / 10, 7, 2)):
+        runners: dict[str, Callable[[], object]]
         runners = {"ours": stepper(n), "loop": NumpySVGD(n), "floor": _bare(n)}
         seconds = race(runners, rounds, calls)
         what = f"SVGD iteration / NumPy loop's, {n:,} particles"
@@ -153,7 +155,8 @@ def _pyro_stepper(n: int, mode: str) -> Callable[[], object]:
     inference = PyroSVGD(
         model, RBFSteinKernel(), ppl.optim.Adam({"lr": 1e-3}), n, max_plate_nesting=0, mode=mode
     )
-    return inference.step
+    once: Callable[[], object] = inference.step
+    return once
 
 
 def particles() -> list[Row]:

@@ -7,13 +7,14 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from benchmarks.table import Row, race
 from fisherae.data.images import Batches
+from fisherae.objectives import ElboObjective
 from fisherae.recipes.build import build_objective, build_optimizer
 from fisherae.recipes.config import Recipe
 from fisherae.recipes.named import recipe
@@ -23,6 +24,8 @@ from fisherae.training.run import RunDirectory
 
 __all__ = ["capture", "data", "memory", "precision", "pythae", "step"]
 
+Network = Literal["mnist", "mlp"]
+
 BATCH = 128
 SHAPES = {"mnist": (1, 28, 28), "celeba": (3, 64, 64)}
 
@@ -31,13 +34,12 @@ def stepper(
     name: str, bf16: bool = False, batch: int = BATCH, **objective: Any
 ) -> Callable[[], object]:
     """A whole training step of a recipe on random images: loss, gradient, its norm, Adam."""
-    chosen = recipe(name)
-    chosen = dataclasses.replace(
-        chosen, objective=dataclasses.replace(chosen.objective, **objective)
-    )
+    chosen: Any = recipe(name)
+    fields = dataclasses.replace(chosen.objective, **objective)
+    chosen = dataclasses.replace(chosen, objective=fields)
     shape = SHAPES[chosen.model.network]
     torch.manual_seed(0)
-    module = build_objective(chosen, shape)
+    module: Any = build_objective(chosen, shape)
     if bf16:
         module.to(memory_format=torch.channels_last)
     optimizer = build_optimizer(module, chosen)
@@ -87,7 +89,8 @@ def pythae() -> list[Row]:
     """Our VAE epoch against pythae's: the same networks, data, batches and precision."""
     rows = []
     # 468 steps are an epoch of MNIST; of the large networks, 10 tell as much.
-    for network, steps in (("mnist", 10), ("mlp", 468)):
+    compared: tuple[tuple[Network, int], ...] = (("mnist", 10), ("mlp", 468))
+    for network, steps in compared:
         images = torch.randint(256, (steps * BATCH, 1, 28, 28), dtype=torch.uint8)
         with tempfile.TemporaryDirectory() as folder:
             epochs = {
@@ -109,7 +112,7 @@ def pythae() -> list[Row]:
     return rows
 
 
-def _vae(network: str) -> Recipe:
+def _vae(network: Network) -> Recipe:
     chosen = recipe("mnist-vae")
     return dataclasses.replace(
         chosen,
@@ -118,7 +121,7 @@ def _vae(network: str) -> Recipe:
     )
 
 
-def _our_epoch(network: str, images: Tensor, folder: Path) -> None:
+def _our_epoch(network: Network, images: Tensor, folder: Path) -> None:
     vae = _vae(network)
     torch.manual_seed(0)
     objective = build_objective(vae, SHAPES["mnist"])
@@ -127,7 +130,7 @@ def _our_epoch(network: str, images: Tensor, folder: Path) -> None:
     train(objective, optimizer, Batches(images, BATCH), vae.training, run, progress=False)
 
 
-def _pythae_epoch(network: str, images: Tensor, folder: Path) -> None:
+def _pythae_epoch(network: Network, images: Tensor, folder: Path) -> None:
     from pythae.data.datasets import BaseDataset
     from pythae.models import VAE, VAEConfig
     from pythae.models.base.base_utils import ModelOutput
@@ -152,7 +155,9 @@ def _pythae_epoch(network: str, images: Tensor, folder: Path) -> None:
             return ModelOutput(reconstruction=self.inner(z))
 
     torch.manual_seed(0)
-    ours = build_objective(_vae(network), SHAPES["mnist"]).model
+    objective = build_objective(_vae(network), SHAPES["mnist"])
+    assert isinstance(objective, ElboObjective)
+    ours = objective.model
     config = VAEConfig(input_dim=(1, 28, 28), latent_dim=8, reconstruction_loss="bce")
     model = VAE(config, encoder=Encoder(ours.encoder), decoder=Decoder(ours.decoder))
     trainer = BaseTrainer(
@@ -185,7 +190,8 @@ def capture() -> list[Row]:
 def _milliseconds_per_step(recorded: bool, steps: int = 400) -> float:
     """Of the training loop itself, batches and logging included, after as many steps before."""
     chosen = recipe("mnist-fisher")
-    events = [torch.cuda.Event(enable_timing=True) for _ in range(2)]
+    event: Any = torch.cuda.Event  # which torch leaves without types
+    events = [event(enable_timing=True) for _ in range(2)]
     images = torch.randint(256, (8 * BATCH, *SHAPES["mnist"]), dtype=torch.uint8)
     source = Batches(images, BATCH, device="cuda")
 
@@ -201,7 +207,8 @@ def _milliseconds_per_step(recorded: bool, steps: int = 400) -> float:
         endless = _Endless(2 * steps, look, source)
         train(objective, build_optimizer(objective, chosen), endless, config, run, progress=False)
     torch.cuda.synchronize()
-    return events[0].elapsed_time(events[1]) / (steps - 1)
+    milliseconds: float = events[0].elapsed_time(events[1])
+    return milliseconds / (steps - 1)
 
 
 def data() -> list[Row]:

@@ -18,7 +18,10 @@ Rows = NDArray[np.float64]
 def split() -> tuple[Rows, Rows, NDArray[np.int64], NDArray[np.int64]]:
     """Training and test images, and their classes."""
     X, y = load_digits(return_X_y=True)
-    return train_test_split(X / 16, y, test_size=360, random_state=0, stratify=y)
+    train, test, labels, test_labels = train_test_split(
+        X / 16, y, test_size=360, random_state=0, stratify=y
+    )
+    return train, test, labels, test_labels
 
 
 def corrupted(X: Rows, name: str, level: float, seed: int = 0) -> Rows:

@@ -39,12 +39,14 @@ class Vae:
 
     @torch.no_grad()
     def transform(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
-        return self.model.encode(self.standardized(X)).mean.double().numpy()
+        means: NDArray[np.float64] = self.model.encode(self.standardized(X)).mean.double().numpy()
+        return means
 
     @torch.no_grad()
     def inverse_transform(self, Z: NDArray[np.float64]) -> NDArray[np.float64]:
         decoded = self.model.decode(torch.from_numpy(Z).float()).mean
-        return self.mean + self.scale * decoded.double().numpy()
+        pixels: NDArray[np.float64] = self.mean + self.scale * decoded.double().numpy()
+        return pixels
 
     def standardized(self, X: NDArray[np.float64]) -> torch.Tensor:
         return torch.from_numpy((X - self.mean) / self.scale).float()

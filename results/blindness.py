@@ -8,10 +8,12 @@ The cpu budget takes some ten minutes of one core. What it means: docs/blindness
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 import torch
 
+from fisherae.cli import exit_code
 from fisherae.studies.blindness.study import BUDGETS, run
 
 
@@ -27,4 +29,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code(main))

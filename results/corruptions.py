@@ -6,10 +6,12 @@ python results/corruptions.py DATA OUT [--images 2]
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 import torch
 
+from fisherae.cli import exit_code
 from fisherae.data import sources
 from fisherae.data.corruptions import CORRUPTIONS, LEVELS, corruption_levels
 from fisherae.data.images import to_float
@@ -37,4 +39,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code(main))

@@ -3,12 +3,15 @@
 Compares, on the same test images, masked ones, images that are only dimmed as much (x̃ = (1 − ν) x),
 and masked ones that are brightened again (x̃ / (1 − ν)).
 
-    python results/masking.py RUNS OUT       RUNS holds mnist-fisher/ and mnist-vae/ of `reproduce`;
+    python results/masking.py RUNS OUT [--data mnist|digits] [--budget cpu] [--seeds 0 1 2]
+                                             RUNS holds the runs of `reproduce`, or gets them;
                                              writes OUT/summary.md and OUT/errors.csv
 """
 
+import argparse
+import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -17,17 +20,18 @@ import torch
 from torch import Tensor
 
 from fisherae.autoencoder import Autoencoder
+from fisherae.cli import exit_code
 from fisherae.data.corruptions import Mask
-from fisherae.data.images import to_float
 from fisherae.evaluation.figures import write_csv
+from fisherae.evaluation.report import Cell
 from fisherae.evaluation.robustness import corrupt
 from fisherae.files import write_atomically
-from fisherae.recipes.build import load_data
-from fisherae.recipes.run import load_run
+from fisherae.studies.config import BUDGETS, Budget
+from fisherae.studies.measures import Measures, Protocol
+from fisherae.studies.models import LABELS, run_of, train_once
 from fisherae.studies.pages import begun
 
-MODELS = {"Fisher AE": "mnist-fisher", "VAE": "mnist-vae"}
-IMAGES = 2_000
+MODELS = ("fisher", "vae")
 FRACTIONS = (0.4, 0.6, 0.8)
 INPUTS: dict[str, Callable[[Tensor, float], Tensor]] = {
     "masked": lambda x, fraction: corrupt(x, Mask(fraction)),
@@ -37,7 +41,7 @@ INPUTS: dict[str, Callable[[Tensor, float], Tensor]] = {
 
 
 @torch.no_grad()
-def measure(model: Autoencoder, x: Tensor, shown: Tensor) -> tuple[float, float]:
+def measured(model: Autoencoder, x: Tensor, shown: Tensor) -> tuple[float, float]:
     """BCE to the clean images, and how long the latents are beside those of the clean images."""
     z, clean = (model.encode(images).mean for images in (shown, x))
     decoded = model.decode(z).mean.clamp(1e-6, 1 - 1e-6)
@@ -45,37 +49,48 @@ def measure(model: Autoencoder, x: Tensor, shown: Tensor) -> tuple[float, float]
     return bce, (z.norm(dim=1).mean() / clean.norm(dim=1).mean()).item()
 
 
-def main(runs: Path, out: Path) -> None:
-    rows: list[dict[str, Any]] = []
-    for name, folder in MODELS.items():
-        for run in sorted((runs / folder).glob("seed-*")):
-            if not (run / "model").is_dir():
-                continue
-            model, recipe = load_run(run)
-            images = load_data(recipe, "test", limit=IMAGES).images
-            x = to_float(images, recipe.model.value_range)
-            for what, change in INPUTS.items():
-                for fraction in FRACTIONS:
-                    bce, length = measure(model, x, change(x, fraction))
-                    rows.append(
-                        {"model": name, "run": run.name, "input": what, "fraction": fraction,
-                         "bce": bce, "latent_length": length}
-                    )  # fmt: skip
-    write_csv(out / "errors.csv", rows)
-    command = f"python results/masking.py {runs} {out}"
-    report = begun("Why masking is harder than noise", command).text(
-        f"{IMAGES:,} test images, mean over {len({row['run'] for row in rows})} seed(s). BCE to "
-        "the clean image, and in brackets the length of the latents as a share of that of the "
-        "clean image's."
+def points(data: str, model: str, budget: Budget, seed: int, runs: Path) -> list[dict[str, Any]]:
+    """What one training, which is made unless it has been, does with every input."""
+    run = train_once(*run_of(data, model, "default", budget, seed, runs))
+    one = Measures(run, Protocol(test_images=budget.test_images), runs / "extractors")
+    return [
+        {"model": LABELS[model], "seed": seed, "input": what, "fraction": fraction}
+        | dict(
+            zip(
+                ("bce", "latent_length"),
+                measured(one.model, one.images, change(one.images, fraction)),
+                strict=True,
+            )
+        )
+        for what, change in INPUTS.items()
+        for fraction in FRACTIONS
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("runs", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--data", choices=("mnist", "digits"), default="mnist")
+    parser.add_argument("--budget", choices=BUDGETS, default="cpu")
+    parser.add_argument("--seeds", type=int, nargs="+")
+    options = parser.parse_args()
+    budget = BUDGETS[options.budget][options.data]
+    seeds = options.seeds or budget.seeds
+    rows = [
+        row
+        for model in MODELS
+        for seed in seeds
+        for row in points(options.data, model, budget, seed, options.runs)
+    ]
+    write_csv(options.out / "errors.csv", rows)
+    command = shlex.join(["python", "results/masking.py", *sys.argv[1:]])
+    report = begun(f"Why masking is harder than noise, on {options.data}", command).text(
+        f"{budget.in_words()}, seeds {', '.join(map(str, seeds))}; means over them. BCE to the "
+        "clean image, and in brackets the length of the latents as a share of that of the clean "
+        "image's."
     )
-    report.table(
-        ["model", "input", *(f"ν = {fraction:g}" for fraction in FRACTIONS)],
-        [
-            [name, what, *(cell(rows, name, what, fraction) for fraction in FRACTIONS)]
-            for name in MODELS
-            for what in INPUTS
-        ],
-    )
+    report.table(*table(rows))
     report.text(
         "A masked digit has lost contrast before anything else: dimming it without masking does "
         "nearly the same harm, and brightening a masked digit heals most of it, for both models. "
@@ -83,15 +98,24 @@ def main(runs: Path, out: Path) -> None:
         "latents shrink with the contrast; the VAE's encoder saturates, and keeps most of their "
         "length."
     )
-    write_atomically(out / "summary.md", report.markdown())
+    write_atomically(options.out / "summary.md", report.markdown())
 
 
-def cell(rows: list[dict[str, Any]], model: str, shown: str, fraction: float) -> str:
-    own = [row for row in rows if (row["model"], row["input"], row["fraction"])
-           == (model, shown, fraction)]  # fmt: skip
-    bce, length = (fmean(row[key] for row in own) for key in ("bce", "latent_length"))
+def table(rows: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[Cell]]]:
+    lines: list[list[Cell]] = [
+        [LABELS[model], what, *(cell(rows, LABELS[model], what, nu) for nu in FRACTIONS)]
+        for model in MODELS
+        for what in INPUTS
+    ]
+    return ["model", "input", *(f"ν = {fraction:g}" for fraction in FRACTIONS)], lines
+
+
+def cell(rows: Sequence[dict[str, Any]], model: str, what: str, fraction: float) -> str:
+    key = (model, what, fraction)
+    own = [row for row in rows if (row["model"], row["input"], row["fraction"]) == key]
+    bce, length = (fmean(row[name] for row in own) for name in ("bce", "latent_length"))
     return f"{bce:.3f} ({length:.2f})"
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    sys.exit(exit_code(main))

@@ -25,6 +25,8 @@ from typing import Any
 
 from markupsafe import Markup
 
+from fisherae.cli import exit_code
+from fisherae.errors import InputError
 from fisherae.evaluation.figures import pareto_front, save_figure, tradeoff, write_csv
 from fisherae.evaluation.report import Cell, Report
 from fisherae.evaluation.robustness import HIGHER_IS_BETTER
@@ -138,10 +140,10 @@ def chosen(comparison: Comparison, labels: Sequence[str] | None) -> Comparison:
     if labels is None:
         return comparison
     if unknown := [label for label in labels if label not in comparison.models]:
-        raise SystemExit(f"unknown model {unknown[0]!r}; known: {', '.join(comparison.models)}")
+        raise InputError(f"unknown model {unknown[0]!r}; known: {', '.join(comparison.models)}")
     ours = tuple(label for label in comparison.ours if label in labels)
     if not ours:
-        raise SystemExit(f"--models needs one of ours: {', '.join(comparison.ours)}")
+        raise InputError(f"--models needs one of ours: {', '.join(comparison.ours)}")
     models = {label: model for label, model in comparison.models.items() if label in labels}
     return dataclasses.replace(comparison, ours=ours, models=models)
 
@@ -293,4 +295,4 @@ def number(value: float) -> str:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(exit_code(lambda: main(sys.argv[1:])))

@@ -15,6 +15,7 @@ either posterior, under noise. What was trained before is taken as it is.
 import argparse
 import dataclasses
 import math
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,6 +26,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 import fisherae as fae
+from fisherae.cli import exit_code
 from fisherae.evaluation.figures import error_curves, save_figure, write_csv
 from fisherae.evaluation.figures.style import plain_axes
 from fisherae.evaluation.report import Cell, robustness_table, spread
@@ -241,7 +243,7 @@ def study_images(
     write_atomically(out / f"{dataset}.md", report.markdown())
 
 
-if __name__ == "__main__":
+def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("out", type=Path)
     parser.add_argument("--runs", type=Path)
@@ -254,3 +256,7 @@ if __name__ == "__main__":
     study_known_answer(given.out, given.seeds, given.steps)
     if given.runs is not None:
         study_images(given.runs, given.out, given.data, given.seeds, given.epochs)
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code(main))

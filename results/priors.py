@@ -27,6 +27,7 @@ from matplotlib.figure import Figure
 from torch import Generator, Tensor
 
 from fisherae.autoencoder import decoded
+from fisherae.cli import exit_code
 from fisherae.data.images import to_unit
 from fisherae.evaluation import figures
 from fisherae.evaluation.generation import generation_scores
@@ -220,4 +221,4 @@ def write(out: Path, rows: Sequence[dict[str, object]]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code(main))

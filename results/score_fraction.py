@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+from fisherae.cli import exit_code
 from fisherae.evaluation.figures import error_curves, save_figure, write_csv
 from fisherae.evaluation.report import Cell
 from fisherae.evaluation.robustness import Measure, RobustnessPoint, over_runs
@@ -132,4 +133,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code(main))

@@ -13,11 +13,13 @@ import argparse
 import dataclasses
 import math
 import statistics
+import sys
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 
+from fisherae.cli import exit_code
 from fisherae.data.corruptions import Corruption, GaussianNoise
 from fisherae.evaluation.adversarial import LatentAttack, Norm
 from fisherae.evaluation.figures import error_curves, write_csv
@@ -171,4 +173,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code(main))

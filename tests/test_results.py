@@ -1,6 +1,7 @@
 """The studies of results/ run; what they find is committed beside them."""
 
 import csv
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -99,3 +100,49 @@ def test_score_fraction(
     level = max(changes, key=lambda one: abs(changes[one]))
     page = (tmp_path / "out" / "summary.md").read_text(encoding="utf-8")
     assert f"NMI by {changes[level]:+.1%} (σ² = {level:g}); 0.25 of the batch changes" in page
+
+
+def test_masking(
+    script: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nothing is masked, every input is the clean image."""
+    study = script("masking")
+    words = ["masking.py", str(tmp_path / "runs"), str(tmp_path / "out"), "--data", "digits"]
+    monkeypatch.setattr(sys, "argv", [*words, "--budget", "smoke"])
+    monkeypatch.setattr(study, "FRACTIONS", (0.0, 0.5))
+    study.main()
+    with (tmp_path / "out" / "errors.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {(row["model"], row["input"]) for row in rows} == {
+        (model, shown) for model in ("Fisher AE", "VAE") for shown in study.INPUTS
+    }
+    clean = [row for row in rows if float(row["fraction"]) == 0]
+    assert all(float(row["latent_length"]) == pytest.approx(1) for row in clean)
+    errors = {(row["model"], row["seed"], row["bce"]) for row in clean}
+    assert len(errors) == len({(model, seed) for model, seed, _ in errors})
+    page = (tmp_path / "out" / "summary.md").read_text(encoding="utf-8")
+    assert "| Fisher AE | masked, brightened |" in page
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["pareto.py", "baselines", "digits", "--models", "GAN"], "unknown model 'GAN'"),
+        (["priors.py", "{folder}", "{folder}/out"], "is not a run"),
+        (["corruptions.py", "{folder}", "{folder}/out"], "holds no images"),
+    ],
+)
+def test_what_is_wrong_is_said_without_a_traceback(
+    words: list[str], complaint: str, tmp_path: Path
+) -> None:
+    script, *options = (word.format(folder=tmp_path) for word in words)
+    done = subprocess.run(
+        [sys.executable, Path(__file__).parents[1] / "results" / script, *options],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert complaint in done.stderr
+    assert "Traceback" not in done.stderr

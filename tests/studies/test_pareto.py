@@ -8,6 +8,7 @@ from types import ModuleType
 
 import pytest
 
+from fisherae.errors import InputError
 from fisherae.studies import models
 
 # A deliberately poor model may be told what it lacks; that is tests/recipes/test_watch.py.
@@ -72,7 +73,7 @@ def test_only_some_models(pareto: ModuleType) -> None:
     some = pareto.chosen(comparison, ["WAE-GAN", "VAE", "Fisher AE"])
     assert (list(some.models), some.ours) == (["Fisher AE", "VAE", "WAE-GAN"], ("Fisher AE",))
     assert pareto.chosen(comparison, None) == comparison
-    with pytest.raises(SystemExit, match="unknown model 'GAN'; known: Fisher AE, "):
+    with pytest.raises(InputError, match="unknown model 'GAN'; known: Fisher AE, "):
         pareto.chosen(comparison, ["GAN"])
-    with pytest.raises(SystemExit, match="needs one of ours: Fisher AE, Denoising Fisher AE"):
+    with pytest.raises(InputError, match="needs one of ours: Fisher AE, Denoising Fisher AE"):
         pareto.chosen(comparison, ["VAE"])

@@ -1,9 +1,7 @@
-"""Commands, their help page, and what becomes of errors."""
+"""Commands and their help page."""
 
-import re
 import shlex
 import sys
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,8 +10,9 @@ import tyro
 
 from fisherae import __version__
 from fisherae.cli.options import Attack, Compare, Demo, Evaluate, ReportPage, Reproduce, Sample
+from fisherae.cli.outcome import exit_code
 from fisherae.cli.training import default_out, parse_training, recipes_page
-from fisherae.errors import InputError, NonFiniteError
+from fisherae.errors import InputError
 from fisherae.files import require_folder
 from fisherae.recipes import named
 
@@ -60,52 +59,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words[0] == "--version":
         print(__version__)
         return 0
-    try:
-        if words[0] not in COMMANDS:
-            known = ", ".join(COMMANDS)
-            raise InputError(f"unknown command {words[0]!r}; known: {known} (fisherae --help)")
-        with warnings.catch_warnings():
-            warnings.showwarning = _show_warning
-            COMMANDS[words[0]](words[1:])
-    except InputError as error:
-        return _complain(error, 2)
-    except OSError as error:
-        return _complain(_of_files(error), 2)
-    except NonFiniteError as error:
-        return _complain(error, 1)
-    except (MemoryError, RuntimeError) as error:
-        return _complain(_of_memory(error), 2)
-    except KeyboardInterrupt as interrupt:
-        return _complain(str(interrupt) or "stopped; the same command goes on or starts anew", 130)
-    return 0
+    return exit_code(lambda: _known(words[0])(words[1:]))
 
 
-def _complain(message: object, code: int) -> int:
-    print(f"fisherae: {message}", file=sys.stderr)
-    return code
-
-
-def _of_files(error: OSError) -> str:
-    """What is wrong with a file in words: it is not there, not writable, the disk is full."""
-    path = error.filename2 or error.filename  # a file is written under another name, then renamed
-    if path is None or error.strerror is None:
-        return str(error)
-    return f"{path}: {error.strerror}: give another path, or see to its permissions and disk"
-
-
-def _of_memory(error: Exception) -> str:
-    """The same of too little memory, of which torch and numpy speak each in their own way.
-
-    Raises:
-        Exception: the error itself, if it is another one, and thus a mistake of ours.
-    """
-    if not isinstance(error, MemoryError) and not re.search("(allocate|out of) memory", str(error)):
-        raise error
-    size = re.search(r"allocate [\d.]+ \w+", str(error))
-    return (
-        f"not enough memory{f' to {size[0]}' if size else ''}: give smaller numbers, of images, "
-        "samples, pixels, latents, or of images in a batch"
-    )
+def _known(name: str) -> Callable[[list[str]], None]:
+    if name not in COMMANDS:
+        known = ", ".join(COMMANDS)
+        raise InputError(f"unknown command {name!r}; known: {known} (fisherae --help)")
+    return COMMANDS[name]
 
 
 def demo(words: list[str]) -> None:
@@ -243,11 +204,6 @@ def reproduce(words: list[str]) -> None:
 
 def _command(name: str, words: list[str]) -> str:
     return shlex.join(["fisherae", name, *words])
-
-
-def _show_warning(message: Warning | str, *details: Any, **more: Any) -> None:
-    """A warning as a user reads it, without the line of code that gave it."""
-    print(f"fisherae: warning: {message}", file=sys.stderr)
 
 
 COMMANDS: dict[str, Callable[[list[str]], None]] = {

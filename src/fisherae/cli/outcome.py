@@ -1,0 +1,69 @@
+"""What becomes of errors: one clear message without a traceback, and an exit code."""
+
+import re
+import sys
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from fisherae.errors import InputError, NonFiniteError
+
+__all__ = ["exit_code"]
+
+
+def exit_code(command: Callable[[], object]) -> int:
+    """Runs a command: 0 done, 1 training or sampling failed, 2 something given is wrong, 130
+    stopped. What is a mistake of ours keeps its traceback.
+
+    Example:
+        >>> exit_code(lambda: None)
+        0
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            command()
+    except InputError as error:
+        return _complain(error, 2)
+    except OSError as error:
+        return _complain(_of_files(error), 2)
+    except NonFiniteError as error:
+        return _complain(error, 1)
+    except (MemoryError, RuntimeError) as error:
+        return _complain(_of_memory(error), 2)
+    except KeyboardInterrupt as interrupt:
+        return _complain(str(interrupt) or "stopped; the same command goes on or starts anew", 130)
+    return 0
+
+
+def _complain(message: object, code: int) -> int:
+    print(f"fisherae: {message}", file=sys.stderr)
+    return code
+
+
+def _of_files(error: OSError) -> str:
+    """What is wrong with a file in words: it is not there, not writable, the disk is full."""
+    path = error.filename2 or error.filename  # a file is written under another name, then renamed
+    if path is None or error.strerror is None:
+        return str(error)
+    return f"{path}: {error.strerror}: give another path, or see to its permissions and disk"
+
+
+def _of_memory(error: Exception) -> str:
+    """The same of too little memory, of which torch and numpy speak each in their own way.
+
+    Raises:
+        Exception: the error itself, if it is another one, and thus a mistake of ours.
+    """
+    if not isinstance(error, MemoryError) and not re.search("(allocate|out of) memory", str(error)):
+        raise error
+    size = re.search(r"allocate [\d.]+ \w+", str(error))
+    return (
+        f"not enough memory{f' to {size[0]}' if size else ''}: give smaller numbers, of images, "
+        "samples, pixels, latents, or of images in a batch"
+    )
+
+
+def _show_warning(message: Warning | str, *details: Any, **more: Any) -> None:
+    """A warning as a user reads it, without the line of code that gave it."""
+    print(f"fisherae: warning: {message}", file=sys.stderr)

@@ -7,9 +7,9 @@ chains that start at the Gaussian of the fit.
 
     python results/priors.py [RUN ...] OUT [--runs DIR] [--seeds 0 1 2] [--samples 2048]
                                              finished runs of one data set; without any, the Fisher
-                                             AE and the VAE are trained on digits and kept in DIR;
-                                             writes OUT/summary.md, its numbers, and figures of the
-                                             scores, of samples and of the latents
+                                             AE with each prior and the VAE are trained on digits
+                                             and kept in DIR; writes OUT/summary.md, its numbers,
+                                             and figures of scores, samples and latents
 """
 
 import argparse
@@ -57,6 +57,12 @@ INSIDE = {
     "pairwise": ", trained with pairwise",
     "energy": ", trained with energy",
 }
+TRAINED: tuple[tuple[str, dict[str, str]], ...] = (
+    ("fisher", {}),
+    ("fisher", {"prior": "pairwise"}),
+    ("fisher", {"prior": "energy"}),
+    ("vae", {}),
+)
 MALA_STEPS = 400
 SHOWN = 24
 POINTS = 700  # of the latents and of the samples, in the plane
@@ -65,8 +71,10 @@ POINTS = 700  # of the latents and of the samples, in the plane
 def trained(runs: Path, seeds: Sequence[int]) -> list[Path]:
     """The digits' runs, trained unless they have been."""
     return [
-        train_once(*run_of("digits", model, "default", BUDGETS["cpu"]["digits"], seed, runs))
-        for model in ("fisher", "vae")
+        train_once(
+            *run_of("digits", model, "default", BUDGETS["cpu"]["digits"], seed, runs, **fields)
+        )
+        for model, fields in TRAINED
         for seed in seeds
     ]
 

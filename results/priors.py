@@ -54,8 +54,8 @@ PRIORS = {
 }
 INSIDE = {
     "polynomial": "",
-    "pairwise": ", trained with pairwise",
-    "energy": ", trained with energy",
+    "pairwise": ", pairwise",
+    "energy": ", energy",
 }
 TRAINED: tuple[tuple[str, dict[str, str]], ...] = (
     ("fisher", {}),

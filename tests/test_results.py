@@ -34,7 +34,7 @@ def test_priors(
         rows = list(csv.DictReader(file))
     assert {(row["model"], row["prior"], row["metric"]) for row in rows} == {
         (model, prior, f"{metric}[random-cnn]")
-        for model in ("digits-fisher, trained with pairwise", "digits-vae")
+        for model in ("digits-fisher, pairwise", "digits-vae")
         for prior in ("trained", "refit", "gaussian", "pairwise", "mixture", "energy")
         for metric in ("fid", "kid")
     }

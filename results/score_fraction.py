@@ -35,6 +35,7 @@ class Summary(NamedTuple):
     mean: float
     std: float
     change: float
+    counts: bool
 
 
 def measured(
@@ -47,10 +48,13 @@ def measured(
 
 
 def summary(points: Points, fraction: float, measure: Measure) -> list[Summary]:
-    """Level, mean, standard deviation, and how far the mean is from the full objective's."""
+    """Level, mean, standard deviation, how far the mean is from the full objective's, and whether
+    by more than the two standard deviations together."""
     return [
-        Summary(level, mean, std or 0, mean / full - 1)
-        for (level, mean, std), (_, full, _) in zip(
+        Summary(
+            level, mean, std or 0, mean / full - 1, abs(mean - full) > (std or 0) + (full_std or 0)
+        )
+        for (level, mean, std), (_, full, full_std) in zip(
             *(over_runs(points[part], measure) for part in (fraction, 1.0)), strict=True
         )
         if mean is not None and full is not None
@@ -78,19 +82,24 @@ def table(points: Points, measure: Measure) -> tuple[list[str], list[list[Cell]]
 
 
 def verdict(points: Points) -> str:
-    """How far each part is from the full objective, where it is farthest."""
+    """How far each part is from the full objective, where it is farthest, and where that is more
+    than chance."""
     said = []
     for fraction in FRACTIONS[1:]:
-        farthest = (
-            max(summary(points, fraction, measure), key=lambda one: abs(one.change))
-            for measure in MEASURES
-        )
-        where = " and ".join(
-            f"{measure.upper()} by {one.change:+.1%} (σ² = {one.level:g})"
-            for measure, one in zip(MEASURES, farthest, strict=True)
-        )
-        said.append(f"{label(fraction)} changes {where}")
-    return f"At the noise level where it does most, {'; '.join(said)}."
+        for measure in MEASURES:
+            own = summary(points, fraction, measure)
+            farthest = max(own, key=lambda one: abs(one.change))
+            counting = [f"{one.level:g}" for one in own if one.counts]
+            said.append(
+                f"{label(fraction)}, {measure.upper()}: {farthest.change:+.1%} at most, at σ² = "
+                f"{farthest.level:g}; beyond the spreads at "
+                f"{'σ² = ' + ', '.join(counting) if counting else 'no level'}"
+            )
+    return (
+        "How far each part is from the full objective where it is farthest, and where the "
+        "difference is larger than the two standard deviations together. With score terms on "
+        f"{'. On '.join(said)}."
+    )
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ from types import ModuleType
 import pytest
 
 from fisherae.cli import main
+from fisherae.evaluation.robustness import RobustnessPoint
 from fisherae.priors import energy
 from fisherae.studies.config import BUDGETS
 
@@ -99,7 +100,23 @@ def test_score_fraction(
     changes = {level: half[level] / full[level] - 1 for level in full}
     level = max(changes, key=lambda one: abs(changes[one]))
     page = (tmp_path / "out" / "summary.md").read_text(encoding="utf-8")
-    assert f"NMI by {changes[level]:+.1%} (σ² = {level:g}); 0.25 of the batch changes" in page
+    assert f"0.5 of the batch, NMI: {changes[level]:+.1%} at most, at σ² = {level:g}; " in page
+
+
+def test_what_counts_in_score_fractions(script: Callable[[str], ModuleType]) -> None:
+    """Means of 1 and 1.25 with deviations of 0.1 are apart, with deviations of 0.2 they are not."""
+    study = script("score_fraction")
+
+    def runs(mean: float, deviation: float) -> list[list[RobustnessPoint]]:
+        values = (mean - deviation, mean, mean + deviation)
+        return [[RobustnessPoint(0.5, value, 0.1, 0.5, 10, 0.1, 0.1)] for value in values]
+
+    for deviation, expected in ((0.1, True), (0.2, False)):
+        points = {1.0: runs(1.0, deviation), 0.5: runs(1.25, deviation)}
+        (found,) = study.summary(points, 0.5, "bce")
+        assert found.change == pytest.approx(0.25)
+        assert found.std == pytest.approx(deviation)
+        assert found.counts is expected
 
 
 def test_masking(

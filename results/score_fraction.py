@@ -81,25 +81,23 @@ def table(points: Points, measure: Measure) -> tuple[list[str], list[list[Cell]]
     return ["score terms on", *header], rows
 
 
-def verdict(points: Points) -> str:
-    """How far each part is from the full objective, where it is farthest, and where that is more
+def differences(points: Points) -> tuple[list[str], list[list[Cell]]]:
+    """How far each part is from the full objective where it is farthest, and where that is more
     than chance."""
-    said = []
+    rows: list[list[Cell]] = []
     for fraction in FRACTIONS[1:]:
         for measure in MEASURES:
             own = summary(points, fraction, measure)
             farthest = max(own, key=lambda one: abs(one.change))
-            counting = [f"{one.level:g}" for one in own if one.counts]
-            said.append(
-                f"{label(fraction)}, {measure.upper()}: {farthest.change:+.1%} at most, at σ² = "
-                f"{farthest.level:g}; beyond the spreads at "
-                f"{'σ² = ' + ', '.join(counting) if counting else 'no level'}"
+            rows.append(
+                [
+                    label(fraction),
+                    measure.upper(),
+                    f"{farthest.change:+.1%} at σ² = {farthest.level:g}",
+                    ", ".join(f"{one.level:g}" for one in own if one.counts) or None,
+                ]
             )
-    return (
-        "How far each part is from the full objective where it is farthest, and where the "
-        "difference is larger than the two standard deviations together. With score terms on "
-        f"{'. On '.join(said)}."
-    )
+    return ["score terms on", "", "largest difference", "beyond the spreads at σ²"], rows
 
 
 def main() -> None:
@@ -123,7 +121,10 @@ def main() -> None:
         "and standard deviation over them, in brackets the difference to the full objective. What "
         "a step costs: `python -m benchmarks step`."
     )
-    report.text(verdict(points))
+    report.table(
+        *differences(points),
+        "Beyond the spreads: larger than the two standard deviations over the seeds together.",
+    )
     labelled = {label(fraction): own for fraction, own in points.items()}
     for measure in MEASURES:
         figure = error_curves(labelled, measure, "noise variance σ²")

@@ -100,7 +100,7 @@ def test_score_fraction(
     changes = {level: half[level] / full[level] - 1 for level in full}
     level = max(changes, key=lambda one: abs(changes[one]))
     page = (tmp_path / "out" / "summary.md").read_text(encoding="utf-8")
-    assert f"0.5 of the batch, NMI: {changes[level]:+.1%} at most, at σ² = {level:g}; " in page
+    assert f"| 0.5 of the batch | NMI | {changes[level]:+.1%} at σ² = {level:g} |" in page
 
 
 def test_what_counts_in_score_fractions(script: Callable[[str], ModuleType]) -> None:

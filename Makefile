@@ -45,7 +45,8 @@ results: setup
 	$(BIN)/fisherae reproduce mnist --budget cpu --out results
 	$(BIN)/python results/masking.py runs/reproduce/cpu results/masking
 	$(BIN)/python results/score_fraction.py runs/reproduce/cpu results/score_fraction/mnist
-	$(BIN)/python results/pareto.py baselines mnist --budget cpu --runs runs/reproduce/cpu
+	$(BIN)/python results/pareto.py baselines mnist --budget cpu --runs runs/reproduce/cpu \
+	  --models "Fisher AE" "Denoising Fisher AE" VAE WAE-GAN
 	$(BIN)/python results/corruptions.py mnist results/corruptions
 	$(BIN)/python results/pareto.py baselines digits --budget cpu
 	$(BIN)/python results/pareto.py variances digits --budget cpu

@@ -80,9 +80,9 @@ def main() -> None:
     write_csv(options.out / "errors.csv", rows)
     command = shlex.join(["python", "results/masking.py", *sys.argv[1:]])
     report = begun(f"Why masking is harder than noise, on {options.data}", command).text(
-        f"{budget.in_words()}, seeds {', '.join(map(str, seeds))}; means over them, at most "
-        f"{IMAGES:,} test images. BCE to the clean image; in brackets the length of the latents as "
-        "a share of that of the clean image's."
+        f"{budget.in_words()}, seeds {', '.join(map(str, seeds))}; means over them. At most "
+        f"{IMAGES:,} test images. BCE to the clean image, and in brackets the length of the "
+        "latents as a share of that of the clean image's."
     )
     report.table(*table(rows))
     report.text(

@@ -185,19 +185,16 @@ def reproduce(words: list[str]) -> None:
     from fisherae.studies.reproduce import reproduce as reproduce_items
 
     presets: tuple[named.Preset, ...] = ("default", "paper")
-    try:
-        reports = reproduce_items(
-            options.items,
-            options.budget,
-            presets if options.preset == "both" else (options.preset,),
-            options.runs or Path("runs/reproduce") / options.budget,
-            options.out or Path("reproduce") / options.budget,
-            options.seeds,
-            options.extractor,
-            _command("reproduce", words),
-        )
-    except KeyboardInterrupt:  # training's own advice, --resume, does not suit here
-        raise KeyboardInterrupt("stopped; give the same command again to go on") from None
+    reports = reproduce_items(
+        options.items,
+        options.budget,
+        presets if options.preset == "both" else (options.preset,),
+        options.runs or Path("runs/reproduce") / options.budget,
+        options.out or Path("reproduce") / options.budget,
+        options.seeds,
+        options.extractor,
+        _command("reproduce", words),
+    )
     for page in reports:
         print(f"report: {page.resolve()}")
 

@@ -32,7 +32,7 @@ def exit_code(command: Callable[[], object]) -> int:
     except (MemoryError, RuntimeError) as error:
         return _complain(_of_memory(error), 2)
     except KeyboardInterrupt as interrupt:
-        return _complain(str(interrupt) or "stopped; the same command goes on or starts anew", 130)
+        return _complain(str(interrupt) or "stopped; give the same command again", 130)
     return 0
 
 

@@ -92,7 +92,10 @@ def train_once(path: Path, recipe: Recipe, progress: bool = True) -> Path:
         return path
     if progress:
         print(f"training {recipe.name}, seed {recipe.training.seed}: {path}", flush=True)
-    train_recipe(recipe, path, resume=started, progress=progress)
+    try:
+        train_recipe(recipe, path, resume=started, progress=progress)
+    except KeyboardInterrupt:  # training's own advice, --resume, does not suit here
+        raise KeyboardInterrupt("stopped; give the same command again to go on") from None
     return path
 
 

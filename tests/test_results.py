@@ -1,6 +1,7 @@
 """The studies of results/ run; what they find is committed beside them."""
 
 import csv
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,11 +10,14 @@ from statistics import fmean
 from types import ModuleType
 
 import pytest
+import torch
 
 from fisherae.cli import main
 from fisherae.evaluation.robustness import RobustnessPoint
 from fisherae.priors import energy
+from fisherae.studies import models
 from fisherae.studies.config import BUDGETS
+from fisherae.training import loop
 
 
 def test_priors(
@@ -139,6 +143,36 @@ def test_masking(
     assert len(errors) == len({(model, seed) for model, seed, _ in errors})
     page = (tmp_path / "out" / "summary.md").read_text(encoding="utf-8")
     assert "| Fisher AE | masked, brightened |" in page
+
+
+def test_what_masking_compares(script: Callable[[str], ModuleType]) -> None:
+    """A quarter of the light is gone in each: of every pixel, of a quarter of them, or given back
+    to those that are left."""
+    x = torch.rand(50, 1, 8, 8) + 0.1
+    shown = {name: change(x, 0.25) for name, change in script("masking").INPUTS.items()}
+    torch.testing.assert_close(shown["dimmed"], 0.75 * x)
+    kept = shown["masked"] != 0
+    assert kept.float().mean().item() == pytest.approx(0.75, abs=0.02)
+    torch.testing.assert_close(shown["masked"], x * kept)
+    torch.testing.assert_close(shown["masked, brightened"], x * kept / 0.75)
+
+
+def test_a_study_that_is_stopped_says_how_it_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C while it trains; the same call then goes on, without --resume."""
+    chosen = models.run_of("digits", "ae", "default", BUDGETS["smoke"]["digits"], 0, tmp_path)
+    entered = loop.Progress.__enter__
+
+    def entered_and_stopped(bar: loop.Progress) -> loop.Progress:
+        signal.raise_signal(signal.SIGINT)
+        return entered(bar)
+
+    with monkeypatch.context() as stopping:
+        stopping.setattr(loop.Progress, "__enter__", entered_and_stopped)
+        with pytest.raises(KeyboardInterrupt, match="give the same command again"):
+            models.train_once(*chosen, progress=False)
+    assert (models.train_once(*chosen, progress=False) / "model").is_dir()
 
 
 @pytest.mark.parametrize(

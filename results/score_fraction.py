@@ -33,7 +33,7 @@ Points = dict[float, list[list[RobustnessPoint]]]  # by fraction, seed and level
 class Summary(NamedTuple):
     level: float
     mean: float
-    std: float
+    std: float | None  # of one seed there is none
     change: float
     counts: bool
 
@@ -52,7 +52,11 @@ def summary(points: Points, fraction: float, measure: Measure) -> list[Summary]:
     by more than the two standard deviations together."""
     return [
         Summary(
-            level, mean, std or 0, mean / full - 1, abs(mean - full) > (std or 0) + (full_std or 0)
+            level,
+            mean,
+            std,
+            mean / full - 1,
+            None not in (std, full_std) and abs(mean - full) > (std or 0) + (full_std or 0),
         )
         for (level, mean, std), (_, full, full_std) in zip(
             *(over_runs(points[part], measure) for part in (fraction, 1.0)), strict=True
@@ -72,7 +76,9 @@ def table(points: Points, measure: Measure) -> tuple[list[str], list[list[Cell]]
         [
             label(fraction),
             *(
-                f"{one.mean:.4f} ± {one.std:.4f}" + (f" ({one.change:+.1%})" if part else "")
+                f"{one.mean:.4f}"
+                + ("" if one.std is None else f" ± {one.std:.4f}")
+                + (f" ({one.change:+.1%})" if part else "")
                 for one in summary(points, fraction, measure)
             ),
         ]

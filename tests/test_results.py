@@ -108,7 +108,8 @@ def test_score_fraction(
 
 
 def test_what_counts_in_score_fractions(script: Callable[[str], ModuleType]) -> None:
-    """Means of 1 and 1.25 with deviations of 0.1 are apart, with deviations of 0.2 they are not."""
+    """Means of 1 and 1.25 with deviations of 0.1 are apart, with deviations of 0.2 they are not;
+    single runs tell nothing."""
     study = script("score_fraction")
 
     def runs(mean: float, deviation: float) -> list[list[RobustnessPoint]]:
@@ -121,6 +122,9 @@ def test_what_counts_in_score_fractions(script: Callable[[str], ModuleType]) -> 
         assert found.change == pytest.approx(0.25)
         assert found.std == pytest.approx(deviation)
         assert found.counts is expected
+    alone = {1.0: runs(1.0, 0)[:1], 0.5: runs(1.25, 0)[:1]}
+    (found,) = study.summary(alone, 0.5, "bce")
+    assert (found.std, found.counts) == (None, False)
 
 
 def test_masking(

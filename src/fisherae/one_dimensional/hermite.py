@@ -23,7 +23,8 @@ def hermite(u: Float[Tensor, "*batch"], degree: int) -> list[Float[Tensor, "*bat
     """
     h = [torch.ones_like(u), u]
     for n in range(1, degree):
-        h.append((u * h[n] - math.sqrt(n) * h[n - 1]) / math.sqrt(n + 1))
+        before = h[n - 1] * -math.sqrt(n / (n + 1))
+        h.append(torch.addcmul(before, u, h[n], value=1 / math.sqrt(n + 1)))
     return h[: degree + 1]
 
 
@@ -37,7 +38,8 @@ def combined(
         >>> combined(torch.tensor([1.0, 0.5]), hermite(torch.tensor(2.0), 1))
         tensor(2.)
     """
-    first, *others = zip(weight.unbind(-1), basis, strict=True)
+    weights = weight.movedim(-1, 0).contiguous()  # one after the other: vectors, not strides
+    first, *others = zip(weights, basis, strict=True)
     total = first[0] * first[1]
     for one, values in others:
         total = torch.addcmul(total, one, values)

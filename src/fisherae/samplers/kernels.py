@@ -33,7 +33,7 @@ def rbf(r: Tensor) -> tuple[Tensor, Tensor]:
         >>> rbf(torch.tensor(0.0))
         (tensor(1.), tensor(-1.))
     """
-    k = torch.exp(-r)
+    k = (-r).exp_()
     return k, -k
 
 

@@ -133,7 +133,7 @@ class SVGD:
         return phi[..., 0].mT if self.per_dim else phi[0]
 
     def _group(self, z: Tensor) -> Float[Tensor, "groups n features"]:
-        return z.mT[..., None] if self.per_dim else z[None]
+        return z.mT.contiguous()[..., None] if self.per_dim else z[None]  # or products copy
 
     def _sum_over(self, r: Tensor, at: Tensor, z: Tensor, score: Tensor, h: Tensor) -> Tensor:
         r"""Σ_j [k s(z_j) + ∇_{z_j} k] with ∇_{z_j} k = k′ · 2 (z_j − at) / h."""

@@ -13,8 +13,16 @@ from benchmarks.table import Row
 __all__ = ["demo", "start"]
 
 
+_IMPORTS = "import torch, sklearn.datasets, fisherae; fisherae.Autoencoder"
+_BATCH = """
+from fisherae.data.images import Batches
+from fisherae.data.sources import load
+print(next(Batches(load("digits", "train").images, 128).epoch(0)).shape)
+"""
+
+
 def start() -> list[Row]:
-    """Help and import, in fresh processes."""
+    """Help, import and the first batch, in fresh processes."""
     seconds = {
         name: median(processor_seconds(*command) for _ in range(5))
         for name, command in {
@@ -22,12 +30,18 @@ def start() -> list[Row]:
             "torch": ("-c", "import torch"),
             # The first name that is asked for brings everything.
             "fisherae": ("-c", "import torch, fisherae; fisherae.Autoencoder"),
+            "imports": ("-c", _IMPORTS),
+            "batch": ("-c", _IMPORTS + _BATCH),
         }.items()
     }
     beyond = seconds["fisherae"] - seconds["torch"]
+    note = f"of which torch {seconds['torch']:.2g} s; scikit-learn, which has the digits, is dear"
     return [
         Row("fisherae --help", seconds["help"], None, "s", 0.3),
         Row("import fisherae, beyond import torch", beyond, None, "s", 0.3),
+        Row(
+            "first batch of digits / imports", seconds["batch"], seconds["imports"], "s", 1.1, note
+        ),
     ]
 
 

@@ -45,15 +45,17 @@ results: setup
 	$(BIN)/fisherae reproduce mnist --budget cpu --out results
 	$(BIN)/python results/masking.py runs/reproduce/cpu results/masking
 	$(BIN)/python results/score_fraction.py runs/reproduce/cpu results/score_fraction/mnist
-	$(BIN)/python results/pareto.py baselines mnist --budget cpu --runs runs/reproduce/cpu \
+	$(BIN)/python results/pareto.py baselines mnist --runs runs/reproduce/cpu \
 	  --models "Fisher AE" "Denoising Fisher AE" VAE WAE-GAN
 	$(BIN)/python results/corruptions.py mnist results/corruptions
-	$(BIN)/python results/pareto.py baselines digits --budget cpu
-	$(BIN)/python results/pareto.py variances digits --budget cpu
+	$(BIN)/python results/pareto.py baselines digits
+	$(BIN)/python results/pareto.py variances digits
 	$(BIN)/python results/score_fraction.py runs/pareto/cpu results/score_fraction/digits --data digits
 	$(BIN)/python results/wild.py runs/pareto/cpu results/wild
 	$(BIN)/python results/priors.py results/priors --runs runs/pareto/cpu
+	$(BIN)/python results/posterior.py results/posterior
 	$(BIN)/python results/posterior.py results/posterior --runs runs/pareto/cpu
+	$(BIN)/python results/posterior.py results/posterior --runs runs/reproduce/cpu --data mnist
 	$(BIN)/python results/blindness.py results/blindness
 	$(BIN)/python results/corruptions.py digits results/corruptions
 

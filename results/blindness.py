@@ -7,7 +7,6 @@
 The cpu budget takes some ten minutes of one core. What it means: docs/blindness.md.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -15,17 +14,17 @@ import torch
 
 from fisherae.cli import exit_code
 from fisherae.studies.blindness.study import BUDGETS, run
+from fisherae.studies.options import study_command, study_parser
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = study_parser(__doc__)
     parser.add_argument("out", type=Path)
     parser.add_argument("--budget", choices=list(BUDGETS), default="cpu")
     parser.add_argument("--runs", type=Path, default=Path("runs/blindness"))
     options = parser.parse_args()
     torch.set_num_threads(1)  # the same numbers again; the networks are too small for more
-    command = f"python results/blindness.py {options.out} --budget {options.budget}"
-    run(options.out, options.budget, options.runs, command)
+    run(options.out, options.budget, options.runs, study_command())
 
 
 if __name__ == "__main__":

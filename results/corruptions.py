@@ -5,7 +5,6 @@ python results/corruptions.py DATA OUT [--images 2]
                                          OUT/DATA.png
 """
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -19,10 +18,11 @@ from fisherae.evaluation.figures import image_grid
 from fisherae.evaluation.figures.files import render
 from fisherae.evaluation.robustness import corrupt
 from fisherae.files import write_atomically
+from fisherae.studies.options import study_parser
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = study_parser(__doc__)
     parser.add_argument("data")
     parser.add_argument("out", type=Path)
     parser.add_argument("--images", type=int, default=2)

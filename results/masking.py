@@ -8,8 +8,6 @@ and masked ones that are brightened again (x̃ / (1 − ν)).
                                              writes OUT/summary.md and OUT/errors.csv
 """
 
-import argparse
-import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -29,6 +27,7 @@ from fisherae.files import write_atomically
 from fisherae.studies.config import BUDGETS, Budget
 from fisherae.studies.measures import Measures, Protocol
 from fisherae.studies.models import LABELS, run_of, train_once
+from fisherae.studies.options import add_trainings, study_command, study_parser
 from fisherae.studies.pages import begun
 
 MODELS = ("fisher", "vae")
@@ -62,12 +61,11 @@ def points(data: str, model: str, budget: Budget, seed: int, runs: Path) -> list
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = study_parser(__doc__)
     parser.add_argument("runs", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--data", choices=("mnist", "digits"), default="mnist")
-    parser.add_argument("--budget", choices=BUDGETS, default="cpu")
-    parser.add_argument("--seeds", type=int, nargs="+")
+    add_trainings(parser)
     options = parser.parse_args()
     budget = BUDGETS[options.budget][options.data]
     seeds = options.seeds or budget.seeds
@@ -78,19 +76,17 @@ def main() -> None:
         for row in points(options.data, model, budget, seed, options.runs)
     ]
     write_csv(options.out / "errors.csv", rows)
-    command = shlex.join(["python", "results/masking.py", *sys.argv[1:]])
-    report = begun(f"Why masking is harder than noise, on {options.data}", command).text(
+    report = begun(f"Why masking is harder than noise, on {options.data}", study_command()).text(
         f"{budget.in_words()}, seeds {', '.join(map(str, seeds))}; means over them. At most "
         f"{IMAGES:,} test images. BCE to the clean image, and in brackets the length of the "
         "latents as a share of that of the clean image's."
     )
     report.table(*table(rows))
     report.text(
-        "A masked digit has lost contrast before anything else: dimming it without masking does "
-        "nearly the same harm, and brightening a masked digit heals most of it, for both models. "
-        "The stability term makes the Fisher AE's encoder nearly linear in its input, so that its "
-        "latents shrink with the contrast; the VAE's encoder saturates, and keeps most of their "
-        "length."
+        "A masked digit has lost contrast before anything else. "
+        + " ".join(in_words(rows, LABELS[model]) for model in MODELS)
+        + " What the Fisher AE's stability term asks for is an encoder that is nearly linear in "
+        "its input: one whose latents shrink with the contrast."
     )
     write_atomically(options.out / "summary.md", report.markdown())
 
@@ -105,10 +101,28 @@ def table(rows: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[Cell]]]:
 
 
 def cell(rows: Sequence[dict[str, Any]], model: str, what: str, fraction: float) -> str:
+    return "{:.3f} ({:.2f})".format(*means(rows, model, what, fraction))
+
+
+def in_words(rows: Sequence[dict[str, Any]], model: str) -> str:
+    """What of the harm of masking the loss of contrast explains, where most is masked."""
+    fraction = max(FRACTIONS)
+    bce, length = zip(*(means(rows, model, what, fraction) for what in INPUTS), strict=True)
+    masked, dimmed, brightened = bce
+    return (
+        f"At ν = {fraction:g}, the BCE of the {model} is {masked:.3f}; dimming without masking "
+        f"makes it {dimmed:.3f}, brightening the masked digit {brightened:.3f}, and the latents of "
+        f"masked digits keep {length[0]:.0%} of their length."
+    )
+
+
+def means(
+    rows: Sequence[dict[str, Any]], model: str, what: str, fraction: float
+) -> tuple[float, float]:
+    """BCE and length of the latents, over the seeds."""
     key = (model, what, fraction)
     own = [row for row in rows if (row["model"], row["input"], row["fraction"]) == key]
-    bce, length = (fmean(row[name] for row in own) for name in ("bce", "latent_length"))
-    return f"{bce:.3f} ({length:.2f})"
+    return fmean(row["bce"] for row in own), fmean(row["latent_length"] for row in own)
 
 
 if __name__ == "__main__":

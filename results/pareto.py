@@ -4,18 +4,17 @@ Trains every model of a comparison at a budget, unless it has been trained, and 
 on clean and on noisy images (variance 1) and the FID of its samples, the prior refitted. Stopped
 and started again, it goes on where it was cut off.
 
-    python results/pareto.py baselines digits --budget cpu
+    python results/pareto.py baselines digits
                               baselines: the Fisher AE's; variances: those of its decoder;
                               digits, mnist or celeba; writes results/pareto/BASELINES-DATA.md, .csv
                               and the figures -bce, -mse and -fid as PNG and SVG
     --models VAE "Fisher AE"      only these of the comparison: on MNIST all of them take hours
     --runs runs/reproduce/cpu     where the runs are kept: with MNIST those of `reproduce` are used
-    --seeds 0 1 2   --out DIR
+    --budget smoke   --seeds 0 1 2   --out DIR
 """
 
 import argparse
 import dataclasses
-import shlex
 import statistics
 import sys
 from collections.abc import Sequence
@@ -34,6 +33,7 @@ from fisherae.files import require_folder, write_atomically
 from fisherae.studies.config import BUDGETS, Budget
 from fisherae.studies.measures import Measures, Protocol
 from fisherae.studies.models import LABELS, run_of, train_once
+from fisherae.studies.options import add_trainings, study_command, study_parser
 from fisherae.studies.pages import begun
 
 NOISE, PRIOR = 1.0, "refit"
@@ -99,8 +99,8 @@ Rows = list[dict[str, Any]]
 Results = dict[str, Rows]
 
 
-def main(words: Sequence[str]) -> None:
-    options = parsed(words)
+def main() -> None:
+    options = parsed()
     comparison = chosen(COMPARISONS[options.comparison], options.models)
     budget = BUDGETS[options.budget][options.data]
     runs = options.runs or Path("runs/pareto") / options.budget
@@ -113,8 +113,7 @@ def main(words: Sequence[str]) -> None:
     stem = options.out / f"{options.comparison}-{options.data}"
     write_csv(Path(f"{stem}.csv"), rows)
     seeds = ", ".join(map(str, options.seeds or budget.seeds))
-    command = shlex.join(["python", "results/pareto.py", *words])
-    report = begun(f"{comparison.title}, on {options.data}", command).text(
+    report = begun(f"{comparison.title}, on {options.data}", study_command()).text(
         f"{budget.in_words()}, seeds {seeds}; means ± standard deviations over the seeds. Noise of "
         f"variance {NOISE:g}, not clipped."
     )
@@ -123,16 +122,15 @@ def main(words: Sequence[str]) -> None:
     write_atomically(f"{stem}.md", report.markdown())
 
 
-def parsed(words: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser()
+def parsed() -> argparse.Namespace:
+    parser = study_parser(__doc__)
     parser.add_argument("comparison", choices=COMPARISONS)
     parser.add_argument("data", choices=BUDGETS["cpu"])
-    parser.add_argument("--budget", choices=BUDGETS, default="smoke")
+    add_trainings(parser)
     parser.add_argument("--models", nargs="+", metavar="LABEL")
-    parser.add_argument("--seeds", type=int, nargs="+")
     parser.add_argument("--runs", type=Path)
     parser.add_argument("--out", type=Path, default=Path("results/pareto"))
-    return parser.parse_args(words)
+    return parser.parse_args()
 
 
 def chosen(comparison: Comparison, labels: Sequence[str] | None) -> Comparison:
@@ -295,4 +293,4 @@ def number(value: float) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code(lambda: main(sys.argv[1:])))
+    sys.exit(exit_code(main))

@@ -5,14 +5,14 @@ encoder is trained. The true posterior, ∝ exp(−z²/2 − (x − z²)² / (2 
 x > s² / 2; its logarithm is a polynomial of order 4. (b) On images: the default Fisher AE with
 either posterior, under noise. What was trained before is taken as it is.
 
-    python results/posterior.py OUT [--runs RUNS] [--data digits|mnist] [--seeds 0 1 2]
-                                             writes OUT/known-answer.md, .csv, .png, .svg: (a), in
-                                             minutes; with --runs, the directory of the runs on
-                                             images, also (b), OUT/DATA.md, …: digits in minutes,
-                                             MNIST at the cpu budget in hours
+    python results/posterior.py OUT          (a): writes OUT/known-answer.md, .csv, .png, .svg, in
+                                             minutes
+    python results/posterior.py OUT --runs RUNS [--data digits|mnist] [--budget cpu] [--seeds 0 1 2]
+                                             (b): RUNS holds the runs on images, or gets them;
+                                             writes OUT/DATA.md, …: digits in minutes, MNIST at the
+                                             cpu budget in hours
 """
 
-import argparse
 import dataclasses
 import math
 import sys
@@ -35,9 +35,10 @@ from fisherae.files import write_atomically
 from fisherae.networks import mlp
 from fisherae.recipes.build import build_objective
 from fisherae.recipes.config import Recipe
-from fisherae.studies.config import BUDGETS
+from fisherae.studies.config import BUDGETS, Budget
 from fisherae.studies.measures import Measures, Protocol
 from fisherae.studies.models import run_of, train_once
+from fisherae.studies.options import add_trainings, study_command, study_parser
 from fisherae.studies.pages import begun
 
 ORDERS = {"Gaussian": 2, "polynomial": 4}
@@ -146,18 +147,16 @@ def known_answer(
 
 
 def image_run(
-    dataset: str, order: int, seed: int, runs: Path, epochs: int | None
+    dataset: str, order: int, budget: Budget, seed: int, runs: Path
 ) -> tuple[Path, Recipe]:
-    budget = BUDGETS["cpu"][dataset]
-    budget = dataclasses.replace(budget, epochs=epochs or budget.epochs)
     return run_of(dataset, "fisher", "default", budget, seed, runs, posterior_order=order)
 
 
-def step_seconds(dataset: str, repeats: int = 30) -> dict[str, float]:
+def step_seconds(dataset: str, budget: Budget, repeats: int = 30) -> dict[str, float]:
     """CPU seconds of a forward and backward pass with either posterior, the least of so many."""
     least = dict.fromkeys(ORDERS, float("inf"))
     recipes = {
-        name: image_run(dataset, order, 0, Path(), None)[1] for name, order in ORDERS.items()
+        name: image_run(dataset, order, budget, 0, Path())[1] for name, order in ORDERS.items()
     }
     shape = (1, 28, 28) if dataset == "mnist" else (1, 8, 8)
     objectives = {name: build_objective(chosen, shape) for name, chosen in recipes.items()}
@@ -186,10 +185,7 @@ def study_known_answer(out: Path, seeds: Sequence[int], steps: int = STEPS) -> N
     rows, figure = known_answer(seeds, steps)
     save_figure(figure, out / "known-answer")
     write_csv(out / "known-answer.csv", rows)
-    report = begun(
-        "A posterior with two modes, Gaussian and polynomial",
-        f"python results/posterior.py {out} --seeds {' '.join(map(str, seeds))} --steps {steps}",
-    )
+    report = begun("A posterior with two modes, Gaussian and polynomial", study_command())
     report.text(
         f"x = z² + noise of variance {VARIANCE:g}, z ~ N(0, 1), the decoder given, the encoder "
         f"trained for {steps:,} steps of {BATCH}. KL[q(z|x) ‖ p(z|x)] to the true posterior in "
@@ -201,14 +197,12 @@ def study_known_answer(out: Path, seeds: Sequence[int], steps: int = STEPS) -> N
     write_atomically(out / "known-answer.md", report.markdown())
 
 
-def study_images(
-    runs: Path, out: Path, dataset: str, seeds: Sequence[int], epochs: int | None = None
-) -> None:
+def study_images(runs: Path, out: Path, dataset: str, budget: Budget, seeds: Sequence[int]) -> None:
     points: dict[str, list[list[RobustnessPoint]]] = {}
     for name, order in ORDERS.items():
         points[f"Fisher AE, {name} posterior"] = [
             Measures(
-                train_once(*image_run(dataset, order, seed, runs, epochs)),
+                train_once(*image_run(dataset, order, budget, seed, runs)),
                 Protocol(),
                 runs / "extractors",
             ).points("noise")
@@ -223,16 +217,11 @@ def study_images(
         for point in run
     ]
     write_csv(out / f"{dataset}.csv", rows)
-    seconds = step_seconds(dataset)
-    options = f"--runs {runs} --data {dataset} --seeds {' '.join(map(str, seeds))}"
-    options += "" if epochs is None else f" --epochs {epochs}"
-    report = begun(
-        f"Gaussian and polynomial posterior on {dataset}",
-        f"python results/posterior.py {out} {options}",
-    )
+    seconds = step_seconds(dataset, budget)
+    report = begun(f"Gaussian and polynomial posterior on {dataset}", study_command())
     report.text(
-        f"The default recipe `{dataset}-fisher`, {epochs or BUDGETS['cpu'][dataset].epochs} "
-        "epochs, with `--posterior-order 2` and 4, against noise variance. A step costs "
+        f"The default recipe `{dataset}-fisher`, {budget.in_words()}, "
+        "with `--posterior-order 2` and 4, against noise variance. A step costs "
         f"{seconds['polynomial'] / seconds['Gaussian']:.2f} times as much with order 4 "
         f"({1e3 * seconds['polynomial']:.1f} against {1e3 * seconds['Gaussian']:.1f} ms of CPU "
         "time, forward and backward). Means ± standard deviations over the seeds."
@@ -244,18 +233,20 @@ def study_images(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = study_parser(__doc__)
     parser.add_argument("out", type=Path)
     parser.add_argument("--runs", type=Path)
     parser.add_argument("--data", choices=("digits", "mnist"), default="digits")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--epochs", type=int)
+    add_trainings(parser)
     parser.add_argument("--steps", type=int, default=STEPS)
     given = parser.parse_args()
     torch.set_num_threads(1)
-    study_known_answer(given.out, given.seeds, given.steps)
-    if given.runs is not None:
-        study_images(given.runs, given.out, given.data, given.seeds, given.epochs)
+    budget = BUDGETS[given.budget][given.data]
+    seeds = given.seeds or budget.seeds
+    if given.runs is None:
+        study_known_answer(given.out, seeds, given.steps)
+    else:
+        study_images(given.runs, given.out, given.data, budget, seeds)
 
 
 if __name__ == "__main__":

@@ -5,16 +5,15 @@ factorable polynomial, a full Gaussian, the polynomial with pairwise terms, a mi
 Gaussians, and the energy with learned statistics. Where no exact sampler exists, MALA draws, from
 chains that start at the Gaussian of the fit.
 
-    python results/priors.py [RUN ...] OUT [--runs DIR] [--seeds 0 1 2] [--samples 2048]
+    python results/priors.py [RUN ...] OUT [--runs DIR] [--budget cpu] [--seeds 0 1 2]
+                                             [--samples 2048]
                                              finished runs of one data set; without any, the Fisher
                                              AE with each prior and the VAE are trained on digits
                                              and kept in DIR; writes OUT/summary.md, its numbers,
                                              and figures of scores, samples and latents
 """
 
-import argparse
 import dataclasses
-import shlex
 import statistics
 import sys
 import warnings
@@ -39,10 +38,13 @@ from fisherae.recipes.latent_prior import with_prior
 from fisherae.recipes.run import latents_of, recipe_of
 from fisherae.samplers import sample
 from fisherae.samplers.exact import EXACT
-from fisherae.studies.config import BUDGETS
+from fisherae.studies.compare import grouped
+from fisherae.studies.config import BUDGETS, Budget
 from fisherae.studies.measures import Measures, Protocol
 from fisherae.studies.models import run_of, train_once
+from fisherae.studies.options import add_trainings, study_command, study_parser
 from fisherae.studies.pages import begun
+from fisherae.studies.study import Study
 
 PRIORS = {
     "trained": "as trained",
@@ -68,15 +70,21 @@ SHOWN = 24
 POINTS = 700  # of the latents and of the samples, in the plane
 
 
-def trained(runs: Path, seeds: Sequence[int]) -> list[Path]:
+def trained(runs: Path, budget: Budget, seeds: Sequence[int]) -> list[Path]:
     """The digits' runs, trained unless they have been."""
     return [
-        train_once(
-            *run_of("digits", model, "default", BUDGETS["cpu"]["digits"], seed, runs, **fields)
-        )
+        train_once(*run_of("digits", model, "default", budget, seed, runs, **fields))
         for model, fields in TRAINED
         for seed in seeds
     ]
+
+
+def labelled(runs: Sequence[Path]) -> dict[str, list[Path]]:
+    """Models by recipe and prior, or, where that names several, as in `fisherae compare`."""
+    models = grouped(runs)
+    labels = [label(recipe_of(own[0])) for own in models.values()]
+    unique = len(set(labels)) == len(labels)
+    return dict(zip(labels, models.values(), strict=True)) if unique else models
 
 
 def label(one: Recipe) -> str:
@@ -90,7 +98,7 @@ def fitted(measures: Measures, kind: str) -> Prior:
     return with_prior(measures.model, kind, z, measures.protocol.seed).prior
 
 
-def draws(measures: Measures) -> tuple[dict[str, Tensor], list[dict[str, object]]]:
+def draws(model: str, measures: Measures) -> tuple[dict[str, Tensor], list[dict[str, object]]]:
     """Latents from each prior, and what they score as images."""
     drawn, rows = {}, []
     extractor, reference = measures.yardstick
@@ -111,7 +119,7 @@ def draws(measures: Measures) -> tuple[dict[str, Tensor], list[dict[str, object]
             warnings.simplefilter("ignore", UserWarning)  # of a bias, which the scores carry
             scores = generation_scores(images, real, extractor, reference=reference)
         rows += [
-            {"model": label(measures.recipe), "seed": measures.seed, "prior": kind}
+            {"model": model, "seed": measures.seed, "prior": kind}
             | {"sampler": diagnostics.method, "acceptance": diagnostics.acceptance}
             | dataclasses.asdict(score)
             for score in scores
@@ -163,33 +171,35 @@ def plane(latents: dict[str, Tensor], drawn: dict[str, dict[str, Tensor]]) -> Fi
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = study_parser(__doc__)
     parser.add_argument("run", type=Path, nargs="*")
     parser.add_argument("out", type=Path)
     parser.add_argument("--runs", type=Path, default=Path("runs/priors"))
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    add_trainings(parser)
     parser.add_argument("--samples", type=int, default=2_048)
     parser.add_argument("--extractor", help="of the features, as in `fisherae compare`")
     options = parser.parse_args()
-    runs = options.run or trained(options.runs, options.seeds)
+    if options.run and options.seeds:
+        parser.error("--seeds is of the models that are trained here: name runs or seeds")
+    budget = BUDGETS[options.budget]["digits"]
+    runs = options.run or trained(options.runs, budget, options.seeds or budget.seeds)
+    protocol = Protocol(samples=options.samples, extractor=options.extractor)
+    study = Study(labelled(runs), protocol, options.runs / "extractors")
     rows: list[dict[str, object]] = []
     latents, drawn, images = {}, {}, {}
-    for run in runs:
-        protocol = Protocol(samples=options.samples, extractor=options.extractor)
-        measures = Measures(run, protocol, options.runs / "extractors")
-        own, scores = draws(measures)
-        rows += scores
-        model = label(recipe_of(run))
-        if model not in latents:
-            latents[model], drawn[model] = latents_of(run), own
-            images[model] = {kind: decoded(measures.model, z[:SHOWN]) for kind, z in own.items()}
-            value_range = measures.value_range
+    for model, own in study.models.items():
+        by_seed = [draws(model, measures) for measures in own]
+        rows += [score for _, scores in by_seed for score in scores]
+        latents[model], drawn[model] = latents_of(own[0].run), by_seed[0][0]
+        images[model] = {kind: decoded(own[0].model, z[:SHOWN]) for kind, z in drawn[model].items()}
     write(options.out, rows)
     panels = {
         title: {model: by_kind[kind] for model, by_kind in images.items()}
         for kind, title in PRIORS.items()
     }
-    figures.save_figure(figures.paper_panels(panels, value_range), options.out / "samples")
+    figures.save_figure(
+        figures.paper_panels(panels, study.first.value_range), options.out / "samples"
+    )
     figures.save_figure(plane(latents, drawn), options.out / "latents")
 
 
@@ -200,12 +210,12 @@ def write(out: Path, rows: Sequence[dict[str, object]]) -> None:
     first = rows[0]
     seeds = sorted({int(str(row["seed"])) for row in rows})
     floors = [float(str(row["floor"])) for row in rows[:2]]
-    command = f"python results/priors.py {shlex.join(sys.argv[1:])}"
-    report = begun("Priors beyond the factorable one", command).text(
+    report = begun("Priors beyond the factorable one", study_command()).text(
         f"{first['images']:,} samples against {first['reference_images']:,} test images, mean and "
         f"standard deviation over the seeds ({', '.join(map(str, seeds))}); lower is better. Two "
         "disjoint parts of the test images, of at most half of them each, are "
-        f"{floors[0]:.3g} ({fid}) and {floors[1]:.2g} ({kid}) apart."
+        f"{floors[0]:.3g} ({fid}) and {floors[1]:.2g} ({kid}) apart. So few images make the FID "
+        "too large, of all alike; the KID has no such bias."
     )
     report.text(f"![{fid}](fid.png)")
     for metric in (fid, kid):

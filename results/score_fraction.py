@@ -8,9 +8,7 @@ batch, and measures each under noise. What was trained or measured before is tak
                                              writes OUT/summary.md, its figures and its numbers
 """
 
-import argparse
 import dataclasses
-import shlex
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -20,9 +18,12 @@ from fisherae.evaluation.figures import error_curves, save_figure, write_csv
 from fisherae.evaluation.report import Cell
 from fisherae.evaluation.robustness import Measure, RobustnessPoint, over_runs
 from fisherae.files import write_atomically
+from fisherae.recipes.config import FisherRecipe
+from fisherae.recipes.named import recipe
 from fisherae.studies.config import BUDGETS, Budget
 from fisherae.studies.measures import Measures, Protocol
 from fisherae.studies.models import run_of, train_once
+from fisherae.studies.options import add_trainings, study_command, study_parser
 from fisherae.studies.pages import begun
 
 FRACTIONS = (1.0, 0.5, 0.25, 0.125)
@@ -107,12 +108,11 @@ def differences(points: Points) -> tuple[list[str], list[list[Cell]]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = study_parser(__doc__)
     parser.add_argument("runs", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--data", choices=("mnist", "digits"), default="mnist")
-    parser.add_argument("--budget", choices=BUDGETS, default="cpu")
-    parser.add_argument("--seeds", type=int, nargs="+")
+    add_trainings(parser)
     options = parser.parse_args()
     data, runs, out = options.data, options.runs, options.out
     budget = BUDGETS[options.budget][data]
@@ -121,11 +121,13 @@ def main() -> None:
     for seed in own_seeds:
         for fraction in FRACTIONS:
             points[fraction].append(measured(data, budget, runs, fraction, seed))
-    command = shlex.join(["python", "results/score_fraction.py", *sys.argv[1:]])
-    report = begun(f"Score terms on a part of each batch, on {data}", command).text(
-        f"The default Fisher AE. {budget.in_words()}, seeds {', '.join(map(str, own_seeds))}; mean "
-        "and standard deviation over them, in brackets the difference to the full objective. What "
-        "a step costs: `python -m benchmarks step`."
+    default = recipe(f"{data}-fisher")
+    assert isinstance(default, FisherRecipe)
+    report = begun(f"Score terms on a part of each batch, on {data}", study_command()).text(
+        f"The default Fisher AE, whose recipe takes {default.objective.score_fraction:g} of the "
+        f"batch. {budget.in_words()}, seeds {', '.join(map(str, own_seeds))}; mean and standard "
+        "deviation over them, in brackets the difference to the full objective. What a step costs: "
+        "`python -m benchmarks step`."
     )
     report.table(
         *differences(points),

@@ -4,12 +4,11 @@ Trains VAE, Fisher AE, denoising Fisher AE and WAE-GAN, and measures each under 
 corruptions of the suite and under perturbations that are made against it. What was trained or
 measured before is taken as it is.
 
-    python results/wild.py RUNS OUT [--seeds 0 1 2]
+    python results/wild.py RUNS OUT [--budget cpu] [--seeds 0 1 2]
                                              RUNS holds the runs, or gets them; writes
                                              OUT/summary.md, its figures and its numbers
 """
 
-import argparse
 import dataclasses
 import math
 import statistics
@@ -32,13 +31,13 @@ from fisherae.recipes.evaluate import linear_probe
 from fisherae.studies.config import BUDGETS
 from fisherae.studies.measures import Measures, Protocol
 from fisherae.studies.models import LABELS, run_of, train_once
+from fisherae.studies.options import add_trainings, study_command, study_parser
 from fisherae.studies.pages import add_tables, begun
 from fisherae.studies.study import Study
 from fisherae.studies.suite import suite, suite_points
 
 MODELS = ("vae", "fisher", "fisher-denoising", "wae-gan")
 REFERENCE, *OURS, _ = (LABELS[model] for model in MODELS)
-BUDGET = BUDGETS["cpu"]["digits"]
 SHARES = (0.0, 0.05, 0.1, 0.2)  # of the pixel range, for each component
 STEPS, RESTARTS = 50, 1
 
@@ -112,28 +111,29 @@ def attack_table(points: dict[str, list[dict[str, list[RobustnessPoint]]]]) -> l
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = study_parser(__doc__)
     parser.add_argument("runs", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    add_trainings(parser)
     options = parser.parse_args()
+    budget = BUDGETS[options.budget]["digits"]
+    seeds = options.seeds or budget.seeds
     out: Path = options.out
     runs = {
         LABELS[model]: [
-            train_once(*run_of("digits", model, "default", BUDGET, seed, options.runs))
-            for seed in options.seeds
+            train_once(*run_of("digits", model, "default", budget, seed, options.runs))
+            for seed in seeds
         ]
         for model in MODELS
     }
     study = Study(runs, Protocol(), options.runs)
     drawn = suite(study)
     write_csv(out / "suite.csv", next(iter(drawn.values())).rows)
-    seeds = " ".join(map(str, options.seeds))
-    command = f"python results/wild.py {options.runs} {out} --seeds {seeds}"
-    report = begun("Robustness in the wild", command)
+    report = begun("Robustness in the wild", study_command())
     report.text(
         f"The default recipes of the embedded digits, {len(study.first.images)} test images, seeds "
-        f"{seeds}; the encoder of the {OURS[-1]} has seen Gaussian noise, of variances up to 1. "
+        f"{', '.join(map(str, seeds))}; the encoder of the {OURS[-1]} has seen Gaussian noise, of "
+        "variances up to 1. "
         "The corruptions are those of docs/robustness.md, five severities each. The one score is "
         "mCE: for each corruption the error summed over the severities, divided by the VAE's, and "
         "the mean of that over the corruptions; below 1 is better than the VAE."

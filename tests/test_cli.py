@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import fisherae as fae
-from fisherae.cli import COMMANDS, main
+from fisherae.cli import COMMANDS, exit_code, main
 from fisherae.data.corruptions import SUITE
 from fisherae.recipes import named
 
@@ -211,3 +211,35 @@ def test_real_process_prints_no_traceback(tmp_path: Path) -> None:
     assert done.stderr.startswith("fisherae: ")
     assert "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes.",
+        "DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes.",
+        "CUDA out of memory. Tried to allocate 8.00 GiB.",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+    ],
+)
+def test_too_little_memory_in_all_of_torchs_words(
+    words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def command() -> None:
+        raise RuntimeError(words)
+
+    assert exit_code(command) == 2
+    assert "not enough memory" in capsys.readouterr().err
+
+
+def test_nobody_reads_what_is_printed() -> None:
+    """As in `fisherae … | head`: it ends, without a word."""
+    program = "import sys; from fisherae.cli import exit_code\n"
+    program += "sys.exit(exit_code(lambda: print('x' * 10**6)))"
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141

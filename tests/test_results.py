@@ -55,10 +55,9 @@ def test_wild(
     script: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wild = script("wild")
-    monkeypatch.setattr(wild, "BUDGET", BUDGETS["smoke"]["digits"])
     monkeypatch.setattr(wild, "STEPS", 2)
     words = ["wild.py", str(tmp_path / "runs"), str(tmp_path / "out"), "--seeds", "0"]
-    monkeypatch.setattr(sys, "argv", words)
+    monkeypatch.setattr(sys, "argv", [*words, "--budget", "smoke"])
     wild.main()
     page = (tmp_path / "out" / "summary.md").read_text(encoding="utf-8")
     labels = {wild.LABELS[model] for model in wild.MODELS}

@@ -2,6 +2,7 @@
 
 import csv
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -24,8 +25,10 @@ def pareto(script: Callable[[str], ModuleType]) -> ModuleType:
 def test_trains_once_and_writes_everything(
     comparison: str, pareto: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    words = [comparison, "digits", "--seeds", "0", "--runs", f"{tmp_path}/runs", "--out"]
-    pareto.main([*words, f"{tmp_path}/first"])
+    words = ["pareto.py", comparison, "digits", "--budget", "smoke", "--seeds", "0"]
+    words += ["--runs", f"{tmp_path}/runs", "--out"]
+    monkeypatch.setattr(sys, "argv", [*words, f"{tmp_path}/first"])
+    pareto.main()
     stem = f"{comparison}-digits"
     figures = {f"{stem}-{name}.{kind}" for name in ("bce", "mse", "fid") for kind in ("png", "svg")}
     assert {path.name for path in (tmp_path / "first").iterdir()} == {
@@ -46,7 +49,8 @@ def test_trains_once_and_writes_everything(
     assert "too little to tell anything" in page
 
     monkeypatch.setattr(models, "train_recipe", lambda *_, **__: pytest.fail("trained again"))
-    pareto.main([*words, f"{tmp_path}/second"])
+    monkeypatch.setattr(sys, "argv", [*words, f"{tmp_path}/second"])
+    pareto.main()
     first, second = (tmp_path / name / f"{stem}.csv" for name in ("first", "second"))
     assert first.read_text() == second.read_text()
 

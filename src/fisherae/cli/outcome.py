@@ -1,5 +1,6 @@
 """What becomes of errors: one clear message without a traceback, and an exit code."""
 
+import os
 import re
 import sys
 import warnings
@@ -11,9 +12,12 @@ from fisherae.errors import InputError, NonFiniteError
 __all__ = ["exit_code"]
 
 
+_WITHOUT_MEMORY = re.compile("(allocate|out of|not enough) memory|CUBLAS_STATUS_ALLOC_FAILED")
+
+
 def exit_code(command: Callable[[], object]) -> int:
     """Runs a command: 0 done, 1 training or sampling failed, 2 something given is wrong, 130
-    stopped. What is a mistake of ours keeps its traceback.
+    stopped, 141 nobody reads what it prints. What is a mistake of ours keeps its traceback.
 
     Example:
         >>> exit_code(lambda: None)
@@ -23,6 +27,10 @@ def exit_code(command: Callable[[], object]) -> int:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
             command()
+            sys.stdout.flush()
+    except BrokenPipeError:  # as `| head` does; nor may what is left be printed at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except InputError as error:
         return _complain(error, 2)
     except OSError as error:
@@ -55,7 +63,7 @@ def _of_memory(error: Exception) -> str:
     Raises:
         Exception: the error itself, if it is another one, and thus a mistake of ours.
     """
-    if not isinstance(error, MemoryError) and not re.search("(allocate|out of) memory", str(error)):
+    if not isinstance(error, MemoryError) and not _WITHOUT_MEMORY.search(str(error)):
         raise error
     size = re.search(r"allocate [\d.]+ \w+", str(error))
     return (

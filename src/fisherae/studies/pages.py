@@ -1,6 +1,7 @@
 """The parts that reports share: what wrote them and where, the runs, how they were measured."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from fisherae.distributions import GaussianLikelihood
@@ -17,7 +18,7 @@ __all__ = ["add_protocol", "add_runs", "add_tables", "begun", "machine"]
 
 def begun(title: str, command: str) -> Report:
     """A page that says which command writes it, and on what machine."""
-    return Report(title).command(command).text(f"On {machine(environment())}")
+    return Report(title).command(command).text(f"Written on {machine(environment())}")
 
 
 def machine(of: Mapping[str, Any]) -> str:
@@ -65,8 +66,14 @@ def _row(label: str, measures: Measures, where: Mapping[str, Any]) -> list[Cell]
         round(seconds),
         images / seconds if seconds else None,
         None if variance is None else variance.mean().item(),
-        " ".join(["fisherae", *where["command"][1:]]),
+        " ".join([_program(where["command"][0]), *where["command"][1:]]),
     ]
+
+
+def _program(path: str) -> str:
+    """What was called: `fisherae`, also as `python -m fisherae.cli`, or a script."""
+    name = Path(path).name
+    return "fisherae" if name == "__main__.py" else name
 
 
 def add_protocol(report: Report, study: Study) -> None:

@@ -164,7 +164,7 @@ def test_a_run_of_another_recipe_is_not_taken_for_its_own(
     monkeypatch.setenv("FISHERAE_DATA", str(data_folder))
     words = ["reproduce", "figure-1", "--budget", "cpu", "--runs", str(reproduced[0])]
     assert main([*words, "--seeds", "0", "--preset", "default"]) == 2
-    assert "choose another --runs directory" in capsys.readouterr().err
+    assert "choose another directory of runs" in capsys.readouterr().err
 
 
 def test_figures_of_classes_need_labels(

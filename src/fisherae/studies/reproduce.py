@@ -136,23 +136,26 @@ def _write(
 ) -> Path:
     """The report of a study, and beside it every item as vector, bitmap and data."""
     report = Report(f"Fisher auto-encoders on {NAMES[data]}: {budget_name} budget")
-    report.text(_about(data, budget_name, budget)).command(command)
+    provenance = _provenance(data, budget_name, budget, next(iter(studies.values())))
+    report.text(_about(provenance, budget)).command(command)
     verdicts = _verdicts(items, studies, budget)
     if verdicts:
         _add_claims(report, verdicts)
         write_json(out / "claims.json", verdicts)
     pictures = out / FACES if data == "celeba" else out
     for name in items:
-        _add_item(report, name, studies, out, pictures, _provenance(data, budget_name, budget))
+        _add_item(report, name, studies, out, pictures, provenance)
     pages.add_runs(report, studies)
     pages.add_protocol(report, next(iter(studies.values())))
     write_atomically(out / "summary.md", report.markdown())
     return report.write(pictures / "report.html")
 
 
-def _provenance(data: str, budget_name: BudgetName, budget: Budget) -> str:
+def _provenance(data: str, budget_name: BudgetName, budget: Budget, study: Study) -> str:
     """What stands on every figure."""
-    images = f"{budget.images:,} training images" if budget.images else "all training images"
+    images = f"{budget.images:,} training images"
+    if budget.images is None:
+        images = f"all training images there are, {pages.training_images(study.first):,}"
     seeds = "seed" if len(budget.seeds) == 1 else "seeds"
     return (
         f"{NAMES[data]}, {budget_name} budget: {images}, {budget.epochs} "
@@ -160,10 +163,10 @@ def _provenance(data: str, budget_name: BudgetName, budget: Budget) -> str:
     )
 
 
-def _about(data: str, budget_name: BudgetName, budget: Budget) -> str:
+def _about(provenance: str, budget: Budget) -> str:
     return (
         "Elkhalil, Hasan, Ding, Farsiu and Tarokh, Fisher Auto-Encoders, AISTATS 2021: its figures "
-        f"and tables. {_provenance(data, budget_name, budget)}, {budget.precision}; the paper "
+        f"and tables. {provenance}, {budget.precision}; the paper "
         "trained on all images for 100 epochs. The default preset trains soundly, with the same "
         "networks for all models; the paper preset takes the paper's values to the letter. The "
         "paper prints its curves without numbers; its one table stands beside ours."

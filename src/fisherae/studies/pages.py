@@ -71,9 +71,8 @@ def _row(label: str, measures: Measures, where: Mapping[str, Any]) -> list[Cell]
 
 
 def _program(path: str) -> str:
-    """What was called: `fisherae`, also as `python -m fisherae.cli`, or a script."""
-    name = Path(path).name
-    return "fisherae" if name == "__main__.py" else name
+    """What was called: `fisherae`, also as `python -m fisherae.cli`, or another program."""
+    return {"__main__.py": "fisherae", "-c": "python -c"}.get(Path(path).name, Path(path).name)
 
 
 def training_images(measures: Measures) -> int:

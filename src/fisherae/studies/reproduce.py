@@ -153,9 +153,8 @@ def _write(
 
 def _provenance(data: str, budget_name: BudgetName, budget: Budget, study: Study) -> str:
     """What stands on every figure."""
-    images = f"{budget.images:,} training images"
-    if budget.images is None:
-        images = f"all training images there are, {pages.training_images(study.first):,}"
+    images = f"{budget.images or pages.training_images(study.first):,} training images"
+    images += "" if budget.images else " (all there are)"
     seeds = "seed" if len(budget.seeds) == 1 else "seeds"
     return (
         f"{NAMES[data]}, {budget_name} budget: {images}, {budget.epochs} "

@@ -73,7 +73,7 @@ def median_bandwidth(squares: Float[Tensor, "groups m m"], n: int) -> Float[Tens
 
 def _median(squares: Float[Tensor, "groups m m"]) -> Float[Tensor, " groups"]:
     """Of all m² entries, by looking at half of them: the matrix is symmetric."""
-    half = squares.flatten(1)[:, _half(squares.shape[-1], squares.device)]
+    half = squares.flatten(1).index_select(1, _half(squares.shape[-1], squares.device))
     # One group at a time: a median along a dimension takes several times as long.
     return torch.stack([group.median() for group in half])
 

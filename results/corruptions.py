@@ -1,8 +1,10 @@
 """A picture of every corruption: clean images, and beside each its levels in growing order.
 
-python results/corruptions.py DATA OUT [--images 2]
-                                         DATA: digits, mnist, or a folder of images; writes
-                                         OUT/DATA.png
+    python results/corruptions.py DATA OUT [--images 2]
+                                             DATA: digits, mnist, or a folder of images; writes
+                                             OUT/DATA.png
+
+What each of them does: docs/robustness.md.
 """
 
 import sys

@@ -24,15 +24,15 @@ from fisherae.evaluation.figures import write_csv
 from fisherae.evaluation.report import Cell
 from fisherae.evaluation.robustness import corrupt, posterior_means
 from fisherae.files import write_atomically
-from fisherae.studies.config import BUDGETS, Budget
+from fisherae.studies.config import Budget
 from fisherae.studies.measures import Measures, Protocol
 from fisherae.studies.models import LABELS, run_of, train_once
-from fisherae.studies.options import add_trainings, study_command, study_parser
+from fisherae.studies.options import add_trainings, budget_of, study_command, study_parser
 from fisherae.studies.pages import begun
 
 MODELS = ("fisher", "vae")
 IMAGES = 2_000  # of the test
-FRACTIONS = (0.4, 0.6, 0.8)
+FRACTIONS = (0.0, 0.4, 0.6, 0.8)
 INPUTS: dict[str, Callable[[Tensor, float], Tensor]] = {
     "masked": lambda x, fraction: corrupt(x, Mask(fraction)),
     "dimmed": lambda x, fraction: (1 - fraction) * x,
@@ -44,7 +44,8 @@ def points(data: str, model: str, budget: Budget, seed: int, runs: Path) -> list
     """What one training, which is made unless it has been, does with every input: BCE to the clean
     images, and how long the latents are beside those of the clean images."""
     run = train_once(*run_of(data, model, "default", budget, seed, runs))
-    protocol = Protocol(test_images=min(IMAGES, budget.test_images or IMAGES))
+    images = min(IMAGES, budget.test_images or IMAGES)
+    protocol = Protocol.of(budget, test_images=images)
     one = Measures(run, protocol, runs / "extractors")
     length = posterior_means(one.model, one.images).norm(dim=1).mean()
     rows = []
@@ -67,24 +68,22 @@ def main() -> None:
     parser.add_argument("--data", choices=("mnist", "digits"), default="mnist")
     add_trainings(parser)
     options = parser.parse_args()
-    budget = BUDGETS[options.budget][options.data]
-    seeds = options.seeds or budget.seeds
+    budget = budget_of(options, options.data)
     rows = [
         row
         for model in MODELS
-        for seed in seeds
+        for seed in budget.seeds
         for row in points(options.data, model, budget, seed, options.runs)
     ]
     write_csv(options.out / "errors.csv", rows)
     report = begun(f"Why masking is harder than noise, on {options.data}", study_command()).text(
-        f"{budget.in_words()}, seeds {', '.join(map(str, seeds))}; means over them. At most "
+        f"{budget.in_words()}, seeds {', '.join(map(str, budget.seeds))}; means over them. At most "
         f"{IMAGES:,} test images. BCE to the clean image, and in brackets the length of the "
         "latents as a share of that of the clean image's."
     )
     report.table(*table(rows))
     report.text(
-        "A masked digit has lost contrast before anything else. "
-        + " ".join(in_words(rows, LABELS[model]) for model in MODELS)
+        " ".join(in_words(rows, LABELS[model]) for model in MODELS)
         + " What the Fisher AE's stability term asks for is an encoder that is nearly linear in "
         "its input: one whose latents shrink with the contrast."
     )
@@ -107,12 +106,13 @@ def cell(rows: Sequence[dict[str, Any]], model: str, what: str, fraction: float)
 def in_words(rows: Sequence[dict[str, Any]], model: str) -> str:
     """What of the harm of masking the loss of contrast explains, where most is masked."""
     fraction = max(FRACTIONS)
+    clean, _ = means(rows, model, "masked", min(FRACTIONS))
     bce, length = zip(*(means(rows, model, what, fraction) for what in INPUTS), strict=True)
-    masked, dimmed, brightened = bce
+    harm, dimmed, left = (one - clean for one in bce)
     return (
-        f"At ν = {fraction:g}, the BCE of the {model} is {masked:.3f}; dimming without masking "
-        f"makes it {dimmed:.3f}, brightening the masked digit {brightened:.3f}, and the latents of "
-        f"masked digits keep {length[0]:.0%} of their length."
+        f"At ν = {fraction:g}, masking costs the {model} a BCE of {harm:.3f}. Dimming alone does "
+        f"{dimmed / harm:.0%} of that, brightening the masked digit heals {1 - left / harm:.0%}, "
+        f"and the latents of masked digits keep {length[0]:.0%} of their length."
     )
 
 

@@ -9,7 +9,8 @@ and started again, it goes on where it was cut off.
                               digits, mnist or celeba; writes results/pareto/BASELINES-DATA.md, .csv
                               and the figures -bce, -mse and -fid as PNG and SVG
     --models VAE "Fisher AE"      only these of the comparison: on MNIST all of them take hours
-    --runs runs/reproduce/cpu     where the runs are kept: with MNIST those of `reproduce` are used
+    --runs DIR                where the runs are kept, runs/pareto/BUDGET by default; for MNIST
+                              take runs/reproduce/cpu, where those of `reproduce` are
     --budget smoke   --seeds 0 1 2   --out DIR
 """
 
@@ -33,7 +34,7 @@ from fisherae.files import require_folder, write_atomically
 from fisherae.studies.config import BUDGETS, Budget
 from fisherae.studies.measures import Measures, Protocol
 from fisherae.studies.models import LABELS, run_of, train_once
-from fisherae.studies.options import add_trainings, study_command, study_parser
+from fisherae.studies.options import add_trainings, budget_of, study_command, study_parser
 from fisherae.studies.pages import begun
 
 NOISE, PRIOR = 1.0, "refit"
@@ -102,17 +103,17 @@ Results = dict[str, Rows]
 def main() -> None:
     options = parsed()
     comparison = chosen(COMPARISONS[options.comparison], options.models)
-    budget = BUDGETS[options.budget][options.data]
+    budget = budget_of(options, options.data)
     runs = options.runs or Path("runs/pareto") / options.budget
     require_folder(options.out)
     rows = [
         {"model": label, **measured(options.data, *model, budget, seed, runs)}
-        for seed in options.seeds or budget.seeds
+        for seed in budget.seeds
         for label, model in comparison.models.items()
     ]
     stem = options.out / f"{options.comparison}-{options.data}"
     write_csv(Path(f"{stem}.csv"), rows)
-    seeds = ", ".join(map(str, options.seeds or budget.seeds))
+    seeds = ", ".join(map(str, budget.seeds))
     report = begun(f"{comparison.title}, on {options.data}", study_command()).text(
         f"{budget.in_words()}, seeds {seeds}; means ± standard deviations over the seeds. Noise of "
         f"variance {NOISE:g}, not clipped."
@@ -173,14 +174,7 @@ def measured(
 ) -> dict[str, Any]:
     """What one training, which is made unless it has been, comes to."""
     run = train_once(*run_of(data, model, "default", budget, seed, runs, **fields))
-    protocol = Protocol(
-        test_images=budget.test_images,
-        map_images=budget.map_images,
-        noise=(0.0, NOISE),
-        samples=budget.samples,
-        extractor=budget.extractor,
-    )
-    measures = Measures(run, protocol, runs / "extractors")
+    measures = Measures(run, Protocol.of(budget, noise=(0.0, NOISE)), runs / "extractors")
     clean, noisy = measures.points("noise")
     score = measures.generation(PRIOR)[PRIOR][0]
     row: dict[str, Any] = {"seed": seed}

@@ -5,7 +5,8 @@ encoder is trained. The true posterior, ∝ exp(−z²/2 − (x − z²)² / (2 
 x > s² / 2; its logarithm is a polynomial of order 4. (b) On images: the default Fisher AE with
 either posterior, under noise. What was trained before is taken as it is.
 
-    python results/posterior.py OUT          (a): writes OUT/known-answer.md, .csv, .png, .svg, in
+    python results/posterior.py OUT [--steps N] [--seeds 0 1 2]
+                                             (a): writes OUT/known-answer.md, .csv, .png, .svg, in
                                              minutes
     python results/posterior.py OUT --runs RUNS [--data digits|mnist] [--budget cpu] [--seeds 0 1 2]
                                              (b): RUNS holds the runs on images, or gets them;
@@ -35,10 +36,10 @@ from fisherae.files import write_atomically
 from fisherae.networks import mlp
 from fisherae.recipes.build import build_objective
 from fisherae.recipes.config import Recipe
-from fisherae.studies.config import BUDGETS, Budget
+from fisherae.studies.config import Budget
 from fisherae.studies.measures import Measures, Protocol
 from fisherae.studies.models import run_of, train_once
-from fisherae.studies.options import add_trainings, study_command, study_parser
+from fisherae.studies.options import add_trainings, budget_of, study_command, study_parser
 from fisherae.studies.pages import begun
 
 ORDERS = {"Gaussian": 2, "polynomial": 4}
@@ -190,30 +191,30 @@ def study_known_answer(out: Path, seeds: Sequence[int], steps: int = STEPS) -> N
         f"x = z² + noise of variance {VARIANCE:g}, z ~ N(0, 1), the decoder given, the encoder "
         f"trained for {steps:,} steps of {BATCH}. KL[q(z|x) ‖ p(z|x)] to the true posterior in "
         "nats, over 400 values of x and at those of the figure. A mode left out costs log 2 = "
-        "0.69. Means ± standard deviations over the seeds."
+        f"0.69. Means ± standard deviations over seeds {', '.join(map(str, seeds))}."
     )
     report.table(*known_answer_table(rows))
     report.text("![The densities](known-answer.png)")
     write_atomically(out / "known-answer.md", report.markdown())
 
 
-def study_images(runs: Path, out: Path, dataset: str, budget: Budget, seeds: Sequence[int]) -> None:
+def study_images(runs: Path, out: Path, dataset: str, budget: Budget) -> None:
     points: dict[str, list[list[RobustnessPoint]]] = {}
     for name, order in ORDERS.items():
         points[f"Fisher AE, {name} posterior"] = [
             Measures(
                 train_once(*image_run(dataset, order, budget, seed, runs)),
-                Protocol(),
+                Protocol.of(budget, map_images=0),
                 runs / "extractors",
             ).points("noise")
-            for seed in seeds
+            for seed in budget.seeds
         ]
     figure = error_curves(points, "bce", "noise variance σ²")
     saved = save_figure(figure, out / dataset)
     rows = [
         {"model": name, "seed": seed, **dataclasses.asdict(point)}
         for name, own in points.items()
-        for seed, run in zip(seeds, own, strict=True)
+        for seed, run in zip(budget.seeds, own, strict=True)
         for point in run
     ]
     write_csv(out / f"{dataset}.csv", rows)
@@ -224,7 +225,8 @@ def study_images(runs: Path, out: Path, dataset: str, budget: Budget, seeds: Seq
         "with `--posterior-order 2` and 4, against noise variance. A step costs "
         f"{seconds['polynomial'] / seconds['Gaussian']:.2f} times as much with order 4 "
         f"({1e3 * seconds['polynomial']:.1f} against {1e3 * seconds['Gaussian']:.1f} ms of CPU "
-        "time, forward and backward). Means ± standard deviations over the seeds."
+        "time, forward and backward). Means ± standard deviations over seeds "
+        f"{', '.join(map(str, budget.seeds))}."
     )
     report.figure(figure, alt="BCE under noise", link=saved[0].name, saved=saved)
     for measure in MEASURES:
@@ -236,17 +238,20 @@ def main() -> None:
     parser = study_parser(__doc__)
     parser.add_argument("out", type=Path)
     parser.add_argument("--runs", type=Path)
-    parser.add_argument("--data", choices=("digits", "mnist"), default="digits")
+    parser.add_argument("--data", choices=("digits", "mnist"), help="(default: digits)")
     add_trainings(parser)
-    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--steps", type=int, help=f"(default: {STEPS})")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    budget = BUDGETS[given.budget][given.data]
-    seeds = given.seeds or budget.seeds
+    budget = budget_of(given, given.data or "digits")
+    if given.runs is None and given.data:
+        parser.error("--data is of the study on images: give --runs too")
+    if given.runs is not None and given.steps:
+        parser.error("--steps is of the study of the known answer, which --runs leaves out")
     if given.runs is None:
-        study_known_answer(given.out, seeds, given.steps)
+        study_known_answer(given.out, budget.seeds, given.steps or STEPS)
     else:
-        study_images(given.runs, given.out, given.data, budget, seeds)
+        study_images(given.runs, given.out, given.data or "digits", budget)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ Gaussians, and the energy with learned statistics. Where no exact sampler exists
 chains that start at the Gaussian of the fit.
 
     python results/priors.py [RUN ...] OUT [--runs DIR] [--budget cpu] [--seeds 0 1 2]
-                                             [--samples 2048]
+                                             [--samples 2048] [--extractor NAME]
                                              finished runs of one data set; without any, the Fisher
                                              AE with each prior and the VAE are trained on digits
                                              and kept in DIR; writes OUT/summary.md, its numbers,
@@ -39,10 +39,10 @@ from fisherae.recipes.run import latents_of, recipe_of
 from fisherae.samplers import sample
 from fisherae.samplers.exact import EXACT
 from fisherae.studies.compare import grouped
-from fisherae.studies.config import BUDGETS, Budget
+from fisherae.studies.config import Budget
 from fisherae.studies.measures import Measures, Protocol
 from fisherae.studies.models import run_of, train_once
-from fisherae.studies.options import add_trainings, study_command, study_parser
+from fisherae.studies.options import add_trainings, budget_of, study_command, study_parser
 from fisherae.studies.pages import begun
 from fisherae.studies.study import Study
 
@@ -70,12 +70,12 @@ SHOWN = 24
 POINTS = 700  # of the latents and of the samples, in the plane
 
 
-def trained(runs: Path, budget: Budget, seeds: Sequence[int]) -> list[Path]:
+def trained(runs: Path, budget: Budget) -> list[Path]:
     """The digits' runs, trained unless they have been."""
     return [
         train_once(*run_of("digits", model, "default", budget, seed, runs, **fields))
         for model, fields in TRAINED
-        for seed in seeds
+        for seed in budget.seeds
     ]
 
 
@@ -179,10 +179,10 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=2_048)
     parser.add_argument("--extractor", help="of the features, as in `fisherae compare`")
     options = parser.parse_args()
+    budget = budget_of(options, "digits")
     if options.run and options.seeds:
         parser.error("--seeds is of the models that are trained here: name runs or seeds")
-    budget = BUDGETS[options.budget]["digits"]
-    runs = options.run or trained(options.runs, budget, options.seeds or budget.seeds)
+    runs = options.run or trained(options.runs, budget)
     protocol = Protocol(samples=options.samples, extractor=options.extractor)
     study = Study(labelled(runs), protocol, options.runs / "extractors")
     rows: list[dict[str, object]] = []
@@ -215,7 +215,7 @@ def write(out: Path, rows: Sequence[dict[str, object]]) -> None:
         f"standard deviation over the seeds ({', '.join(map(str, seeds))}); lower is better. Two "
         "disjoint parts of the test images, of at most half of them each, are "
         f"{floors[0]:.3g} ({fid}) and {floors[1]:.2g} ({kid}) apart. So few images make the FID "
-        "too large, of all alike; the KID has no such bias."
+        "too large, by what differs from model to model; the KID has no such bias."
     )
     report.text(f"![{fid}](fid.png)")
     for metric in (fid, kid):

@@ -20,10 +20,10 @@ from fisherae.evaluation.robustness import Measure, RobustnessPoint, over_runs
 from fisherae.files import write_atomically
 from fisherae.recipes.config import FisherRecipe
 from fisherae.recipes.named import recipe
-from fisherae.studies.config import BUDGETS, Budget
+from fisherae.studies.config import Budget
 from fisherae.studies.measures import Measures, Protocol
 from fisherae.studies.models import run_of, train_once
-from fisherae.studies.options import add_trainings, study_command, study_parser
+from fisherae.studies.options import add_trainings, budget_of, study_command, study_parser
 from fisherae.studies.pages import begun
 
 FRACTIONS = (1.0, 0.5, 0.25, 0.125)
@@ -44,7 +44,7 @@ def measured(
 ) -> list[RobustnessPoint]:
     """The points under noise of one training, which is made unless it has been."""
     chosen = run_of(data, "fisher", "default", budget, seed, runs, score_fraction=fraction)
-    protocol = Protocol(test_images=budget.test_images)
+    protocol = Protocol.of(budget, map_images=0)
     return Measures(train_once(*chosen), protocol, runs / "extractors").points("noise")
 
 
@@ -115,17 +115,17 @@ def main() -> None:
     add_trainings(parser)
     options = parser.parse_args()
     data, runs, out = options.data, options.runs, options.out
-    budget = BUDGETS[options.budget][data]
-    own_seeds = options.seeds or budget.seeds
+    budget = budget_of(options, data)
     points: Points = {fraction: [] for fraction in FRACTIONS}
-    for seed in own_seeds:
+    for seed in budget.seeds:
         for fraction in FRACTIONS:
             points[fraction].append(measured(data, budget, runs, fraction, seed))
     default = recipe(f"{data}-fisher")
     assert isinstance(default, FisherRecipe)
     report = begun(f"Score terms on a part of each batch, on {data}", study_command()).text(
-        f"The default Fisher AE, whose recipe takes {default.objective.score_fraction:g} of the "
-        f"batch. {budget.in_words()}, seeds {', '.join(map(str, own_seeds))}; mean and standard "
+        f"The default Fisher AE, whose recipe has them on "
+        f"{label(default.objective.score_fraction)}. {budget.in_words()}, "
+        f"seeds {', '.join(map(str, budget.seeds))}; mean and standard "
         "deviation over them, in brackets the difference to the full objective. What a step costs: "
         "`python -m benchmarks step`."
     )
@@ -144,7 +144,7 @@ def main() -> None:
     rows = [
         {"score_fraction": fraction, "seed": seed, **dataclasses.asdict(point)}
         for fraction, own in points.items()
-        for seed, run in zip(own_seeds, own, strict=True)
+        for seed, run in zip(budget.seeds, own, strict=True)
         for point in run
     ]
     write_csv(out / "points.csv", rows)

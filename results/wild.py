@@ -28,10 +28,9 @@ from fisherae.evaluation.robustness import Measure, RobustnessPoint, robustness
 from fisherae.evaluation.suite import suite_score
 from fisherae.files import write_atomically
 from fisherae.recipes.evaluate import linear_probe
-from fisherae.studies.config import BUDGETS
 from fisherae.studies.measures import Measures, Protocol
 from fisherae.studies.models import LABELS, run_of, train_once
-from fisherae.studies.options import add_trainings, study_command, study_parser
+from fisherae.studies.options import add_trainings, budget_of, study_command, study_parser
 from fisherae.studies.pages import add_tables, begun
 from fisherae.studies.study import Study
 from fisherae.studies.suite import suite, suite_points
@@ -116,24 +115,23 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     add_trainings(parser)
     options = parser.parse_args()
-    budget = BUDGETS[options.budget]["digits"]
-    seeds = options.seeds or budget.seeds
+    budget = budget_of(options, "digits")
     out: Path = options.out
     runs = {
         LABELS[model]: [
             train_once(*run_of("digits", model, "default", budget, seed, options.runs))
-            for seed in seeds
+            for seed in budget.seeds
         ]
         for model in MODELS
     }
-    study = Study(runs, Protocol(), options.runs)
+    study = Study(runs, Protocol.of(budget, map_images=0), options.runs)
     drawn = suite(study)
     write_csv(out / "suite.csv", next(iter(drawn.values())).rows)
     report = begun("Robustness in the wild", study_command())
     report.text(
-        f"The default recipes of the embedded digits, {len(study.first.images)} test images, seeds "
-        f"{', '.join(map(str, seeds))}; the encoder of the {OURS[-1]} has seen Gaussian noise, of "
-        "variances up to 1. "
+        f"The default recipes of the embedded digits. {budget.in_words()}, seeds "
+        f"{', '.join(map(str, budget.seeds))}; {len(study.first.images)} test images. The encoder "
+        f"of the {OURS[-1]} has seen Gaussian noise, of variances up to 1. "
         "The corruptions are those of docs/robustness.md, five severities each. The one score is "
         "mCE: for each corruption the error summed over the severities, divided by the VAE's, and "
         "the mean of that over the corruptions; below 1 is better than the VAE."
@@ -150,7 +148,7 @@ def main() -> None:
         [
             {"model": model, "seed": seed, "perturbation": kind, **dataclasses.asdict(point)}
             for model, own in points.items()
-            for seed, run in zip(options.seeds, own, strict=True)
+            for seed, run in zip(budget.seeds, own, strict=True)
             for kind, at in run.items()
             for point in at
         ],

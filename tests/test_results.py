@@ -56,7 +56,7 @@ def test_wild(
 ) -> None:
     wild = script("wild")
     monkeypatch.setattr(wild, "STEPS", 2)
-    words = ["wild.py", str(tmp_path / "runs"), str(tmp_path / "out"), "--seeds", "0"]
+    words = ["wild.py", str(tmp_path / "runs"), str(tmp_path / "out")]
     monkeypatch.setattr(sys, "argv", [*words, "--budget", "smoke"])
     wild.main()
     page = (tmp_path / "out" / "summary.md").read_text(encoding="utf-8")

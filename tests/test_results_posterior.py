@@ -1,14 +1,13 @@
 """results/posterior.py runs, and measures what it says."""
 
 import math
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
-
-from fisherae.studies.config import BUDGETS
 
 
 @pytest.fixture(scope="module")
@@ -40,14 +39,18 @@ def test_the_divergence_of_an_encoder_that_says_nothing(study: ModuleType) -> No
     assert study.divergence(model, x).item() == pytest.approx(expected, rel=1e-4)
 
 
-def test_the_study_runs(study: ModuleType, tmp_path: Path) -> None:
+def test_the_study_runs(study: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "posterior"
-    study.study_known_answer(out, [0], steps=2)
+    monkeypatch.setattr(sys, "argv", ["posterior.py", str(out), "--steps", "2", "--seeds", "0"])
+    study.main()
     assert (out / "known-answer.md").read_text().count("| ELBO | polynomial |") == 1
     assert len((out / "known-answer.csv").read_text().splitlines()) == 1 + 4
-    budget = BUDGETS["smoke"]["digits"]
-    study.study_images(tmp_path / "runs", out, "digits", budget, [0])
+    words = ["--runs", str(tmp_path / "runs"), "--budget", "smoke", "--seeds", "0"]
+    monkeypatch.setattr(sys, "argv", ["posterior.py", str(out), *words])
+    study.main()
     page = (out / "digits.md").read_text()
+    command = next(line for line in page.splitlines() if line.startswith("python "))
+    assert command.split() == ["python", "results/posterior.py", str(out), *words]
     assert page.count("Fisher AE, polynomial posterior") == 2  # BCE and NMI
     for name in ("known-answer.png", "known-answer.svg", "digits.csv", "digits.png"):
         assert (out / name).stat().st_size > 0

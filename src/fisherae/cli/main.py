@@ -46,7 +46,8 @@ options
   -h, --help      this page
   --version       the version
 
-Exit codes: 0 done, 1 training or sampling failed, 2 something you gave is wrong, 130 stopped.
+Exit codes: 0 done, 1 training or sampling failed, 2 something you gave is wrong, 130 stopped,
+141 nobody reads what is printed.
 """
 
 
@@ -54,11 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command and returns the exit code; errors that users make are one clear message."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in ("-h", "--help", "help"):
-        print(HELP, end="")
-        return 0
+        return exit_code(lambda: print(HELP, end=""))
     if words[0] == "--version":
-        print(__version__)
-        return 0
+        return exit_code(lambda: print(__version__))
     return exit_code(lambda: _known(words[0])(words[1:]))
 
 

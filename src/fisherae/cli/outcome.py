@@ -2,6 +2,7 @@
 
 import os
 import re
+import select
 import sys
 import warnings
 from collections.abc import Callable
@@ -28,9 +29,8 @@ def exit_code(command: Callable[[], object]) -> int:
             warnings.showwarning = _show_warning
             command()
             sys.stdout.flush()
-    except BrokenPipeError:  # as `| head` does; nor may what is left be printed at the end
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+    except BrokenPipeError as error:
+        return 141 if _nobody_reads() else _complain(_of_files(error), 2)
     except InputError as error:
         return _complain(error, 2)
     except OSError as error:
@@ -47,6 +47,19 @@ def exit_code(command: Callable[[], object]) -> int:
 def _complain(message: object, code: int) -> int:
     print(f"fisherae: {message}", file=sys.stderr)
     return code
+
+
+def _nobody_reads() -> bool:
+    """Whether it is the standard output that is broken, as by `| head`. What is left of it then
+    goes nowhere, for Python would complain of it at the end."""
+    output = sys.stdout.fileno()
+    watched = select.poll()
+    watched.register(output, 0)
+    broken = any(event & select.POLLERR for _, event in watched.poll(0))
+    if broken:
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), output)
+    return broken
 
 
 def _of_files(error: OSError) -> str:

@@ -88,7 +88,7 @@ class Report:
             figure: a matplotlib figure, drawn at once.
             caption: below it.
             alt: what it shows, for those who cannot see it; the caption by default.
-            link: a file that shows it too, for `markdown`, which has only its caption without.
+            link: a file that shows it too, for `markdown`, which says so where there is none.
             saved: what `save_figure` returned for it, so that it is not drawn again.
         """
         format: Literal["png", "svg"] = "png" if any(a.images for a in figure.axes) else "svg"

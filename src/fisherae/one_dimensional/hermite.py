@@ -38,7 +38,7 @@ def combined(
         >>> combined(torch.tensor([1.0, 0.5]), hermite(torch.tensor(2.0), 1))
         tensor(2.)
     """
-    weights = weight.movedim(-1, 0).contiguous().unbind()  # one by one: vectors, not strides
+    weights = weight.movedim(-1, 0).contiguous().unbind()  # strided, each product is slow
     first, *others = zip(weights, basis, strict=True)
     total = first[0] * first[1]
     for one, values in others:

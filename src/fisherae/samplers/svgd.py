@@ -133,7 +133,8 @@ class SVGD:
         return phi[..., 0].mT if self.per_dim else phi[0]
 
     def _group(self, z: Tensor) -> Float[Tensor, "groups n features"]:
-        return z.mT.contiguous()[..., None] if self.per_dim else z[None]  # or products copy
+        # Contiguous, for a batch of products would copy each of its matrices.
+        return z.mT.contiguous()[..., None] if self.per_dim else z[None]
 
     def _sum_over(self, r: Tensor, at: Tensor, z: Tensor, score: Tensor, h: Tensor) -> Tensor:
         r"""Σ_j [k s(z_j) + ∇_{z_j} k] with ∇_{z_j} k = k′ · 2 (z_j − at) / h."""

@@ -1,12 +1,14 @@
 """What the paper's figures and tables show, and at what expense they are reproduced."""
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from fisherae.errors import InputError
 from fisherae.recipes.config import Recipe
 from fisherae.recipes.named import recipe
+from fisherae.training.config import SEEDS
 
 __all__ = ["BUDGETS", "DATA", "ITEMS", "Budget", "BudgetName", "Item", "budgeted", "items_of"]
 
@@ -57,6 +59,20 @@ class Budget:
         epochs = "1 epoch" if self.epochs == 1 else f"{self.epochs} epochs"
         return f"{images}, {epochs}{much}"
 
+    def seeded(self, seeds: Sequence[int] | None) -> "Budget":
+        """The same with other seeds; None: with its own.
+
+        Raises:
+            InputError: if there is none, one is no seed, or one stands twice.
+        """
+        if seeds is None:
+            return self
+        if not seeds or len(set(seeds)) < len(seeds) or any(seed not in SEEDS for seed in seeds):
+            raise InputError(
+                f"seeds {list(seeds)}: give at least one, each once, all ≥ 0 and < 2³²"
+            )
+        return dataclasses.replace(self, seeds=tuple(seeds))
+
 
 SMOKE = Budget(
     epochs=1,
@@ -102,6 +118,7 @@ BUDGETS: dict[BudgetName, dict[str, Budget]] = {
         "celeba": dataclasses.replace(
             PAPER,
             epochs=1,
+            images=30_000,
             seeds=(0,),
             test_images=2_048,  # as few as FID allows: a pass over all takes minutes
             samples=2_048,

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
@@ -29,6 +30,7 @@ from fisherae.recipes.evaluate import PROBE_IMAGES, linear_probe
 from fisherae.recipes.latent_prior import PriorKind, with_prior
 from fisherae.recipes.run import MODEL, latents_of, load_run
 from fisherae.samplers import sample
+from fisherae.studies.config import Budget
 from fisherae.studies.kept import Kept
 
 __all__ = ["Measures", "Protocol"]
@@ -62,6 +64,19 @@ class Protocol:
     extractor: str | None = None
     seed: int = 0
     further_priors: tuple[PriorKind, ...] = ()
+
+    @classmethod
+    def of(cls, budget: Budget, **changes: Any) -> "Protocol":
+        """That of a study at a budget."""
+        own = cls(
+            test_images=budget.test_images,
+            map_images=budget.map_images,
+            noise=budget.noise,
+            samples=budget.samples,
+            svgd_steps=budget.svgd_steps,
+            extractor=budget.extractor,
+        )
+        return dataclasses.replace(own, **changes)
 
 
 class Measures:

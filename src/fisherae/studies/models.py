@@ -106,7 +106,7 @@ def _require_same(path: Path, recipe: Recipe) -> None:
         key = different[0]
         raise InputError(
             f"{path} holds a run with {key} = {before.get(key)!r}, asked for is {now.get(key)!r}: "
-            "choose another directory of runs, or delete that one"
+            "choose another directory of runs, or delete this run"
         )
 
 

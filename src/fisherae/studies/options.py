@@ -5,9 +5,9 @@ import shlex
 import sys
 from pathlib import Path
 
-from fisherae.studies.config import BUDGETS
+from fisherae.studies.config import BUDGETS, Budget
 
-__all__ = ["add_trainings", "study_command", "study_parser"]
+__all__ = ["add_trainings", "budget_of", "study_command", "study_parser"]
 
 
 def study_parser(doc: str | None) -> argparse.ArgumentParser:
@@ -23,8 +23,18 @@ def add_trainings(parser: argparse.ArgumentParser) -> None:
         "--budget", choices=BUDGETS, default="cpu", help="how much is trained (default: cpu)"
     )
     parser.add_argument(
-        "--seeds", type=int, nargs="+", help="a training of each for every seed (default: 0 1 2)"
-    )
+        "--seeds", type=int, nargs="+", help="a training of each for every seed (default: as many "
+        "as the budget has)",
+    )  # fmt: skip
+
+
+def budget_of(options: argparse.Namespace, data: str) -> Budget:
+    """The budget that was chosen by `add_trainings`, with the seeds.
+
+    Raises:
+        InputError: if the seeds are none.
+    """
+    return BUDGETS[options.budget][data].seeded(options.seeds)
 
 
 def study_command() -> str:

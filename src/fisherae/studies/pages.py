@@ -13,7 +13,7 @@ from fisherae.studies.measures import SVGD_PARTICLES, Measures
 from fisherae.studies.study import Study
 from fisherae.training.run import RunDirectory, environment
 
-__all__ = ["add_protocol", "add_runs", "add_tables", "begun", "machine", "training_images"]
+__all__ = ["add_protocol", "add_runs", "add_tables", "begun", "machine"]
 
 
 def begun(title: str, command: str) -> Report:
@@ -54,17 +54,17 @@ def add_runs(report: Report, studies: Mapping[Any, Study]) -> None:
 
 def _row(label: str, measures: Measures, where: Mapping[str, Any]) -> list[Cell]:
     metrics = RunDirectory.open(measures.run).metrics()
-    epochs, seconds = measures.recipe.training.epochs, metrics[-1]["seconds"]
-    images = training_images(measures)
+    images, seconds = max(line.get("images", 0) for line in metrics), metrics[-1]["seconds"]
+    epochs = measures.recipe.training.epochs
     likelihood = measures.model.likelihood
     variance = likelihood.variance if isinstance(likelihood, GaussianLikelihood) else None
     return [
         label,
         measures.seed,
-        images,
+        round(images / epochs),
         epochs,
         round(seconds),
-        images * epochs / seconds if seconds else None,
+        images / seconds if seconds else None,
         None if variance is None else variance.mean().item(),
         " ".join([_program(where["command"][0]), *where["command"][1:]]),
     ]
@@ -72,14 +72,7 @@ def _row(label: str, measures: Measures, where: Mapping[str, Any]) -> list[Cell]
 
 def _program(path: str) -> str:
     """What was called: `fisherae`, also as `python -m fisherae.cli`, or another program."""
-    return {"__main__.py": "fisherae", "-c": "python -c"}.get(Path(path).name, Path(path).name)
-
-
-def training_images(measures: Measures) -> int:
-    """How many images an epoch had, as the run's own metrics tell: whole batches."""
-    seen = max(line.get("images", 0) for line in RunDirectory.open(measures.run).metrics())
-    images: int = round(seen / measures.recipe.training.epochs)
-    return images
+    return "fisherae" if Path(path).name in ("fisherae", "__main__.py") else f"python {path}"
 
 
 def add_protocol(report: Report, study: Study) -> None:

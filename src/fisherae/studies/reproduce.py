@@ -19,7 +19,6 @@ from fisherae.studies.items import draw
 from fisherae.studies.measures import Protocol
 from fisherae.studies.models import LABELS, MODELS, runs_of, train_once
 from fisherae.studies.study import Study
-from fisherae.training.config import SEEDS
 
 __all__ = ["reproduce"]
 
@@ -79,11 +78,7 @@ def _adapted(
 ) -> Budget:
     if extractor is not None and data == "celeba":
         budget = dataclasses.replace(budget, extractor=extractor)
-    if seeds is None:
-        return budget
-    if not seeds or len(set(seeds)) < len(seeds) or any(seed not in SEEDS for seed in seeds):
-        raise InputError(f"seeds {list(seeds)}: give at least one, each once, all ≥ 0 and < 2³²")
-    return dataclasses.replace(budget, seeds=tuple(seeds))
+    return budget.seeded(seeds)
 
 
 def _require(data: str, items: Sequence[str], budget: Budget) -> None:
@@ -114,15 +109,7 @@ def _trained(data: str, items: Sequence[str], preset: Preset, budget: Budget, ro
     for label, paths in trained.items():
         if not paths:
             raise NonFiniteError(f"{label}, {preset} preset: every training diverged")
-    protocol = Protocol(
-        test_images=budget.test_images,
-        map_images=budget.map_images,
-        samples=budget.samples,
-        svgd_steps=budget.svgd_steps,
-        extractor=budget.extractor,
-        noise=budget.noise,
-    )
-    return Study(trained, protocol, root / "extractors")
+    return Study(trained, Protocol.of(budget), root / "extractors")
 
 
 def _write(
@@ -136,7 +123,7 @@ def _write(
 ) -> Path:
     """The report of a study, and beside it every item as vector, bitmap and data."""
     report = Report(f"Fisher auto-encoders on {NAMES[data]}: {budget_name} budget")
-    provenance = _provenance(data, budget_name, budget, next(iter(studies.values())))
+    provenance = _provenance(data, budget_name, budget)
     report.text(_about(provenance, budget)).command(command)
     verdicts = _verdicts(items, studies, budget)
     if verdicts:
@@ -151,10 +138,9 @@ def _write(
     return report.write(pictures / "report.html")
 
 
-def _provenance(data: str, budget_name: BudgetName, budget: Budget, study: Study) -> str:
+def _provenance(data: str, budget_name: BudgetName, budget: Budget) -> str:
     """What stands on every figure."""
-    images = f"{budget.images or pages.training_images(study.first):,} training images"
-    images += "" if budget.images else " (all there are)"
+    images = f"{budget.images:,} training images" if budget.images else "all training images"
     seeds = "seed" if len(budget.seeds) == 1 else "seeds"
     return (
         f"{NAMES[data]}, {budget_name} budget: {images}, {budget.epochs} "

@@ -113,10 +113,11 @@ def main() -> None:
     ]
     stem = options.out / f"{options.comparison}-{options.data}"
     write_csv(Path(f"{stem}.csv"), rows)
-    seeds = ", ".join(map(str, budget.seeds))
+    seeds = f"seeds {', '.join(map(str, budget.seeds))}; means ± standard deviations over them"
+    if len(budget.seeds) == 1:
+        seeds = f"seed {budget.seeds[0]} only"
     report = begun(f"{comparison.title}, on {options.data}", study_command()).text(
-        f"{budget.in_words()}, seeds {seeds}; means ± standard deviations over the seeds. Noise of "
-        f"variance {NOISE:g}, not clipped."
+        f"{budget.in_words()}, {seeds}. Noise of variance {NOISE:g}, not clipped."
     )
     results = {label: [row for row in rows if row["model"] == label] for label in comparison.models}
     add_findings(report, comparison, results, stem)

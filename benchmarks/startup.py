@@ -32,7 +32,7 @@ def start() -> list[Row]:
     }
     # In turn, and the least of each: what else the machine does only adds to these seconds.
     rounds = [
-        {name: processor_seconds(*words) for name, words in commands.items()} for _ in "12345"
+        {name: processor_seconds(*words) for name, words in commands.items()} for _ in range(5)
     ]
     seconds = {name: min(one[name] for one in rounds) for name in commands}
     beyond = seconds["fisherae"] - seconds["torch"]

@@ -77,7 +77,7 @@ def main() -> None:
     ]
     write_csv(options.out / "errors.csv", rows)
     report = begun(f"Why masking is harder than noise, on {options.data}", study_command()).text(
-        f"{budget.in_words()}, seeds {', '.join(map(str, budget.seeds))}; means over them. At most "
+        f"{budget.in_words()}, {budget.seeds_in_words()}; means over them. At most "
         f"{IMAGES:,} test images. BCE to the clean image, and in brackets the length of the "
         "latents as a share of that of the clean image's."
     )

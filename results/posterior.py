@@ -182,8 +182,8 @@ def known_answer_table(rows: list[dict[str, object]]) -> tuple[list[str], list[l
     return ["objective", "posterior", *heads], lines
 
 
-def study_known_answer(out: Path, seeds: Sequence[int], steps: int = STEPS) -> None:
-    rows, figure = known_answer(seeds, steps)
+def study_known_answer(out: Path, budget: Budget, steps: int) -> None:
+    rows, figure = known_answer(budget.seeds, steps)
     save_figure(figure, out / "known-answer")
     write_csv(out / "known-answer.csv", rows)
     report = begun("A posterior with two modes, Gaussian and polynomial", study_command())
@@ -191,7 +191,7 @@ def study_known_answer(out: Path, seeds: Sequence[int], steps: int = STEPS) -> N
         f"x = z² + noise of variance {VARIANCE:g}, z ~ N(0, 1), the decoder given, the encoder "
         f"trained for {steps:,} steps of {BATCH}. KL[q(z|x) ‖ p(z|x)] to the true posterior in "
         "nats, over 400 values of x and at those of the figure. A mode left out costs log 2 = "
-        f"0.69. Means ± standard deviations over seeds {', '.join(map(str, seeds))}."
+        f"0.69. Means ± standard deviations over {budget.seeds_in_words()}."
     )
     report.table(*known_answer_table(rows))
     report.text("![The densities](known-answer.png)")
@@ -225,8 +225,8 @@ def study_images(runs: Path, out: Path, dataset: str, budget: Budget) -> None:
         "with `--posterior-order 2` and 4, against noise variance. A step costs "
         f"{seconds['polynomial'] / seconds['Gaussian']:.2f} times as much with order 4 "
         f"({1e3 * seconds['polynomial']:.1f} against {1e3 * seconds['Gaussian']:.1f} ms of CPU "
-        "time, forward and backward). Means ± standard deviations over seeds "
-        f"{', '.join(map(str, budget.seeds))}."
+        "time, forward and backward). Means ± standard deviations over "
+        f"{budget.seeds_in_words()}."
     )
     report.figure(figure, alt="BCE under noise", link=saved[0].name, saved=saved)
     for measure in MEASURES:
@@ -249,7 +249,7 @@ def main() -> None:
     if given.runs is not None and given.steps:
         parser.error("--steps is of the study of the known answer, which --runs leaves out")
     if given.runs is None:
-        study_known_answer(given.out, budget.seeds, given.steps or STEPS)
+        study_known_answer(given.out, budget, given.steps or STEPS)
     else:
         study_images(given.runs, given.out, given.data or "digits", budget)
 

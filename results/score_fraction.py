@@ -125,7 +125,7 @@ def main() -> None:
     report = begun(f"Score terms on a part of each batch, on {data}", study_command()).text(
         f"The default Fisher AE, whose recipe has them on "
         f"{label(default.objective.score_fraction)}. {budget.in_words()}, "
-        f"seeds {', '.join(map(str, budget.seeds))}; mean and standard "
+        f"{budget.seeds_in_words()}; mean and standard "
         "deviation over them, in brackets the difference to the full objective. What a step costs: "
         "`python -m benchmarks step`."
     )

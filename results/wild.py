@@ -129,8 +129,8 @@ def main() -> None:
     write_csv(out / "suite.csv", next(iter(drawn.values())).rows)
     report = begun("Robustness in the wild", study_command())
     report.text(
-        f"The default recipes of the embedded digits. {budget.in_words()}, seeds "
-        f"{', '.join(map(str, budget.seeds))}; {len(study.first.images)} test images. The encoder "
+        f"The default recipes of the embedded digits. {budget.in_words()}, "
+        f"{budget.seeds_in_words()}; {len(study.first.images)} test images. The encoder "
         f"of the {OURS[-1]} has seen Gaussian noise, of variances up to 1. "
         "The corruptions are those of docs/robustness.md, five severities each. The one score is "
         "mCE: for each corruption the error summed over the severities, divided by the VAE's, and "

@@ -184,6 +184,10 @@ def test_a_study_that_is_stopped_says_how_it_goes_on(
         (["pareto.py", "baselines", "digits", "--models", "GAN"], "unknown model 'GAN'"),
         (["priors.py", "{folder}", "{folder}/out"], "is not a run"),
         (["corruptions.py", "{folder}", "{folder}/out"], "holds no images"),
+        (["masking.py", "{folder}", "{folder}/out", "--seeds", "0", "0"], "each once"),
+        (["priors.py", "{folder}", "{folder}/out", "--seeds", "0"], "name runs or seeds"),
+        (["posterior.py", "{folder}", "--data", "mnist"], "give --runs too"),
+        (["posterior.py", "{folder}", "--runs", "{folder}", "--steps", "2"], "leaves out"),
     ],
 )
 def test_what_is_wrong_is_said_without_a_traceback(

@@ -59,6 +59,15 @@ class Budget:
         epochs = "1 epoch" if self.epochs == 1 else f"{self.epochs} epochs"
         return f"{images}, {epochs}{much}"
 
+    def seeds_in_words(self) -> str:
+        """Which trainings of every model there are.
+
+        Example:
+            >>> BUDGETS["cpu"]["mnist"].seeds_in_words(), BUDGETS["cpu"]["celeba"].seeds_in_words()
+            ('seeds 0, 1, 2', 'seed 0')
+        """
+        return f"seed{'s' if len(self.seeds) > 1 else ''} {', '.join(map(str, self.seeds))}"
+
     def seeded(self, seeds: Sequence[int] | None) -> "Budget":
         """The same with other seeds; None: with its own.
 

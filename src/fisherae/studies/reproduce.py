@@ -141,10 +141,9 @@ def _write(
 def _provenance(data: str, budget_name: BudgetName, budget: Budget) -> str:
     """What stands on every figure."""
     images = f"{budget.images:,} training images" if budget.images else "all training images"
-    seeds = "seed" if len(budget.seeds) == 1 else "seeds"
     return (
         f"{NAMES[data]}, {budget_name} budget: {images}, {budget.epochs} "
-        f"epoch{'s' if budget.epochs > 1 else ''}, {seeds} {', '.join(map(str, budget.seeds))}"
+        f"epoch{'s' if budget.epochs > 1 else ''}, {budget.seeds_in_words()}"
     )
 
 

@@ -93,7 +93,9 @@ def write(rows: dict[str, list[Row]], stem: Path) -> None:
         "# Benchmarks",
         "",
         f"`python -m benchmarks {' '.join(sys.argv[1:])}`, processor time on one thread of "
-        f"{machine['processor']}, {machine['platform']}, torch {machine['versions']['torch']}.",
+        f"{machine['processor']}, {machine['platform']}, torch {machine['versions']['torch']}"
+        + (f", and {machine['gpu']}" if machine["gpu"] else "")
+        + ".",
         "",
         "| " + " | ".join(HEADINGS) + " |",
         "|" + "---|" * len(HEADINGS),

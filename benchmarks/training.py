@@ -5,7 +5,7 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -200,23 +200,52 @@ def _pythae_epoch(network: Network, images: Tensor, folder: Path) -> None:
 
 
 def capture() -> list[Row]:
-    """On a GPU: MNIST's Fisher step recorded as one CUDA graph against the same step launched
-    kernel by kernel, and 100 epochs of it."""
+    """On a GPU: MNIST's steps recorded as CUDA graphs against the same steps launched kernel by
+    kernel, and 100 epochs of them."""
     if not torch.cuda.is_available():
         print("capture: skipped, for it needs a CUDA device", file=sys.stderr)
         return []
-    milliseconds = {recorded: _milliseconds_per_step(recorded) for recorded in (True, False)}
-    hundred = 100 * (60_000 // BATCH) * milliseconds[True] / 1e3
     note = f"{torch.cuda.get_device_name()}, device events"
-    return [
-        Row("captured / eager step", milliseconds[True], milliseconds[False], "ms", 0.5, note),
-        Row("mnist-fisher, 100 epochs of 60,000 images", hundred, None, "s", 180, note),
-    ]
+    cases: dict[str, tuple[str, dict[str, float]]] = {
+        "Fisher step, a quarter": ("mnist-fisher", {}),
+        "Fisher step, full": ("mnist-fisher", {"score_fraction": 1.0}),
+        "VAE step": ("mnist-vae", {}),
+    }
+    rows, captured = [], {}
+    for precision in ("fp32", "bf16"):
+        for what, (name, fields) in cases.items():
+            eager, recorded = (
+                _milliseconds_per_step(name, fields, precision, recorded)
+                for recorded in (False, True)
+            )
+            captured[what] = recorded
+            label = f"{what}, {precision}: captured / eager"
+            rows.append(Row(label, recorded, eager, "ms", 0.5, note))
+            hundred = 100 * (60_000 // BATCH) * recorded / 1e3
+            label = f"{what}, {precision}: 100 epochs of 60,000 images"
+            rows.append(Row(label, hundred, None, "s", 180, note))
+        for what, target in (("Fisher step, a quarter", 1.3), ("Fisher step, full", 2.05)):
+            label = f"{what} / VAE step, captured, {precision}"
+            rows.append(Row(label, captured[what], captured["VAE step"], "ms", target, note))
+    return rows
 
 
-def _milliseconds_per_step(recorded: bool, steps: int = 400) -> float:
+def _milliseconds_per_step(
+    name: str,
+    fields: Mapping[str, float],
+    precision: Literal["fp32", "bf16"],
+    recorded: bool,
+    steps: int = 300,
+) -> float:
     """Of the training loop itself, batches and logging included, after as many steps before."""
-    chosen = recipe("mnist-fisher")
+    chosen: Any = recipe(name)
+    chosen = dataclasses.replace(
+        chosen,
+        objective=dataclasses.replace(chosen.objective, **fields),
+        training=dataclasses.replace(
+            chosen.training, epochs=1, device="cuda", precision=precision, capture=recorded
+        ),
+    )
     event: Any = torch.cuda.Event  # which torch leaves without types
     events = [event(enable_timing=True) for _ in range(2)]
     images = torch.randint(256, (8 * BATCH, *SHAPES["mnist"]), dtype=torch.uint8)
@@ -228,11 +257,11 @@ def _milliseconds_per_step(recorded: bool, steps: int = 400) -> float:
 
     torch.manual_seed(0)
     objective = build_objective(chosen, SHAPES["mnist"])
-    config = dataclasses.replace(chosen.training, epochs=1, device="cuda", capture=recorded)
+    optimizer = build_optimizer(objective, chosen)
     with tempfile.TemporaryDirectory() as folder:
         run = RunDirectory.create(Path(folder) / "run", {})
         endless = _Endless(2 * steps, look, source)
-        train(objective, build_optimizer(objective, chosen), endless, config, run, progress=False)
+        train(objective, optimizer, endless, chosen.training, run, progress=False)
     torch.cuda.synchronize()
     milliseconds: float = events[0].elapsed_time(events[1])
     return milliseconds / (steps - 1)

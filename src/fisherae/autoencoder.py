@@ -2,6 +2,7 @@ r"""The auto-encoder: an encoder q_φ(z|x), a decoder p_θ(x|z) and a prior p_η
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,7 +35,15 @@ from fisherae.priors import (
 )
 from fisherae.samplers import sample as sample_prior
 
-__all__ = ["Autoencoder", "PosteriorName", "decoded", "evaluating", "load", "posterior_of_order"]
+__all__ = [
+    "Autoencoder",
+    "PosteriorName",
+    "decoded",
+    "device_of",
+    "evaluating",
+    "load",
+    "posterior_of_order",
+]
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
@@ -248,9 +257,18 @@ def posterior_of_order(order: int) -> PosteriorName:
 
 @torch.no_grad()
 def decoded(model: Autoencoder, z: Float[Tensor, "n dim"]) -> Float[Tensor, "n *event"]:
-    r"""f_θ(z) of any number of latents, batch by batch, without a gradient, in eval mode."""
+    r"""f_θ(z) of any number of latents, batch by batch, without a gradient, in eval mode.
+
+    The decoder computes where it is, and the images come to where z is."""
+    home = device_of(model.decoder)
     with evaluating(model):
-        return torch.cat([model.decode(part).mean for part in torch.split(z, 512)])
+        return torch.cat([model.decode(part.to(home)).mean.to(z) for part in torch.split(z, 512)])
+
+
+def device_of(module: nn.Module) -> torch.device:
+    """Where a module's first tensor is; the CPU if it has none."""
+    tensors = chain(module.parameters(), module.buffers())
+    return next((tensor.device for tensor in tensors), torch.device("cpu"))
 
 
 @contextmanager

@@ -16,12 +16,15 @@ FAMILIES = ["fisher", "vae", "wae-gan"]
 pytestmark = pytest.mark.filterwarnings(r"ignore:.*(posterior collapse|latents tell|as trained)")
 
 
-def train(name: str, out: Path, resume: bool = False, **training: Any) -> list[dict[str, Any]]:
+def train(
+    name: str, out: Path, resume: bool = False, network: str = "mlp", **training: Any
+) -> list[dict[str, Any]]:
     """On the GPU; the learning rate changes on the way, which makes a new recording."""
     chosen = named.recipe(name)
     values = {"epochs": 3, "log_every": 1, "schedule": ((1, 0.5),), "device": "cuda", **training}
     chosen = dataclasses.replace(
         chosen,
+        model=dataclasses.replace(chosen.model, network=network),
         data=dataclasses.replace(chosen.data, limit=8 * chosen.training.batch_size),
         training=dataclasses.replace(chosen.training, **values),
     )
@@ -38,12 +41,15 @@ def assert_same(one: list[dict[str, Any]], other: list[dict[str, Any]]) -> None:
 
 
 @pytest.mark.gpu
+@pytest.mark.parametrize("network", ["mlp", "small"])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_captured_steps_are_eager_steps(family: str, precision: str, tmp_path: Path) -> None:
-    name = f"digits-{family}"
-    eager = train(name, tmp_path / "eager", precision=precision)
-    captured = train(name, tmp_path / "captured", precision=precision, capture=True)
+def test_captured_steps_are_eager_steps(
+    family: str, precision: str, network: str, tmp_path: Path
+) -> None:
+    name, how = f"digits-{family}", {"network": network, "precision": precision}
+    eager = train(name, tmp_path / "eager", **how)
+    captured = train(name, tmp_path / "captured", capture=True, **how)
     assert_same(captured, eager)
     assert load_run(tmp_path / "captured")[1].training.capture
 

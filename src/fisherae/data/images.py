@@ -144,15 +144,18 @@ class Batches:
                 f"epoch {epoch}, start {start}: give an epoch ≥ 0 and a start in "
                 f"0..{self.steps_per_epoch}"
             )
-        order = np.random.default_rng((self.seed, epoch)).permutation(len(self._images))
+        # To the device at once: in every batch, it would wait there for the step before.
+        order = torch.from_numpy(
+            np.random.default_rng((self.seed, epoch)).permutation(len(self._images))
+        ).to(self._images.device)
         firsts = (
             step * self.batch_size + self.rank * self._share
             for step in range(start, self.steps_per_epoch)
         )
         return (self._batch(order[first : first + self._share]) for first in firsts)
 
-    def _batch(self, index: np.ndarray) -> Tensor:
-        images = self._images[torch.from_numpy(index).to(self._images.device)]
+    def _batch(self, index: Tensor) -> Tensor:
+        images = self._images[index]
         if not self._resident:
             images = images.pin_memory().to(self.device, non_blocking=True)
         return as_float(images, self.value_range)

@@ -2,13 +2,12 @@ r"""Perturbations that move the latent as far as they can: a projected gradient 
 
 import math
 from dataclasses import KW_ONLY, dataclass, field
-from itertools import chain
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from fisherae.autoencoder import Autoencoder, evaluating
+from fisherae.autoencoder import Autoencoder, device_of, evaluating
 from fisherae.counts import is_count
 from fisherae.data.corruptions import Corruption
 from fisherae.errors import InputError
@@ -111,8 +110,7 @@ class LatentAttack(Corruption):
     ) -> tuple[Tensor, Tensor]:
         """The best perturbed images of one start, and how far they got, of each batch by itself."""
         noise = torch.randn(x.shape, generator=generator, device=device).to(x)
-        tensors = chain(self.model.parameters(), self.model.buffers())
-        home = next((tensor.device for tensor in tensors), x.device)
+        home = device_of(self.model)
         batches = zip(
             torch.split(x, self.batch_size), torch.split(noise, self.batch_size), strict=True
         )

@@ -2,16 +2,15 @@ r"""Reconstruction error and latents under corrupted input (Figures 1, 3, 4, 5, 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
-from fisherae.autoencoder import Autoencoder, evaluating
+from fisherae.autoencoder import Autoencoder, device_of, evaluating
 from fisherae.data.corruptions import Corruption
 from fisherae.errors import InputError
 from fisherae.evaluation.clustering import kmeans_nmi
@@ -236,7 +235,7 @@ def posterior_means(
         >>> posterior_means(model, torch.rand(10, 1, 4, 4), batch_size=4).shape
         torch.Size([10, 2])
     """
-    device = _device(model)
+    device = device_of(model)
     with torch.no_grad(), evaluating(model):
         batches = torch.split(images, batch_size)
         return torch.cat([model.encode(batch.to(device)).mean.cpu() for batch in batches])
@@ -272,7 +271,7 @@ def _errors(
     model: Autoencoder, latents: Tensor, images: Tensor, batch_size: int, binary: bool
 ) -> tuple[Tensor, Tensor | None]:
     """MSE and, of pixels in [0, 1], BCE: mean per pixel, each of shape (images,)."""
-    device = _device(model)
+    device = device_of(model)
     mse, bce = [], []
     batches = zip(torch.split(latents, batch_size), torch.split(images, batch_size), strict=True)
     with torch.no_grad(), evaluating(model):
@@ -290,11 +289,6 @@ def _errors(
                 entropy = F.binary_cross_entropy(probability, x, reduction="none")
                 bce.append(entropy.flatten(1).mean(1))
     return torch.cat(mse).double(), torch.cat(bce).double() if binary else None
-
-
-def _device(model: nn.Module) -> torch.device:
-    tensors = chain(model.parameters(), model.buffers())
-    return next((tensor.device for tensor in tensors), torch.device("cpu"))
 
 
 def _check(images: Tensor, labels: Tensor | None, value_range: tuple[float, float]) -> None:

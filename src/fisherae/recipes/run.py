@@ -105,13 +105,20 @@ def _await_finish(accelerator: Accelerator, run: RunDirectory) -> None:
 def load_run(path: Path | str) -> tuple[Autoencoder, Recipe]:
     """The trained model of a run directory, and its recipe.
 
+    The networks are put on the GPU where there is one. The prior stays on the CPU, so that its
+    samples are the same everywhere.
+
     Raises:
         InputError: if there is no run, or its training has not finished.
     """
     recipe, model = recipe_of(path), Path(path) / MODEL
     if not (model / "config.json").is_file():
         raise InputError(f"{path} has no trained model yet: finish its training with --resume")
-    return load(model), recipe
+    loaded = load(model)
+    if torch.cuda.is_available():
+        for networks in (loaded.encoder, loaded.decoder, loaded.likelihood):
+            networks.cuda()
+    return loaded, recipe
 
 
 def recipe_of(path: Path | str) -> Recipe:

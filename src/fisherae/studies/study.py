@@ -11,7 +11,7 @@ from fisherae.autoencoder import decoded
 from fisherae.data.corruptions import Corruption
 from fisherae.errors import InputError
 from fisherae.evaluation.generation import GenerationScore
-from fisherae.evaluation.robustness import RobustnessPoint, corrupt
+from fisherae.evaluation.robustness import RobustnessPoint, corrupt, posterior_means
 from fisherae.studies.measures import Measures, Protocol
 
 __all__ = ["Study"]
@@ -90,12 +90,14 @@ class Study:
             for label, own in self.generation().items()
         }
 
-    @torch.no_grad()
     def reconstructions(self, corruption: Corruption | None, count: int) -> dict[str, Tensor]:
         """By model the reconstructions of the first `count` test images, clean or under a
         corruption, the same for every model, of the first seed."""
         shown = self.first.images[:count] if corruption is None else self.shown(corruption, count)
-        return {label: runs[0].model.reconstruct(shown) for label, runs in self.models.items()}
+        return {
+            label: decoded(runs[0].model, posterior_means(runs[0].model, shown))
+            for label, runs in self.models.items()
+        }
 
     def shown(self, corruption: Corruption, count: int) -> Tensor:
         """The first `count` test images under a corruption."""

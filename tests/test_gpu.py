@@ -20,6 +20,8 @@ from fisherae.training.run import RunDirectory
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.filterwarnings(r"ignore:.*(posterior collapse|latents tell|as trained)"),
+    pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype"),
+    pytest.mark.filterwarnings("ignore:Attempting to run cuBLAS, but there was no current CUDA"),
 ]
 IMAGES = torch.randint(256, (160, 1, 8, 8), dtype=torch.uint8)
 
@@ -47,6 +49,19 @@ def test_no_step_waits_for_the_gpu(name: str, tmp_path: Path) -> None:
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert run.metrics()[-1]["step"] == 10
+
+
+@pytest.mark.parametrize("order", [("cuda", "cpu"), ("cpu", "cuda")])
+def test_one_process_trains_on_both(order: tuple[str, str], tmp_path: Path) -> None:
+    chosen = recipe("digits-vae")
+    for device in order:
+        here = replace(
+            chosen,
+            data=replace(chosen.data, limit=64),
+            training=replace(chosen.training, epochs=1, device=device),
+        )
+        model = train_recipe(here, tmp_path / device, progress=False)
+        assert next(model.parameters()).device.type == device
 
 
 @pytest.fixture(scope="module")

@@ -32,12 +32,12 @@ def train(
     return RunDirectory.open(out).metrics()
 
 
-def assert_same(one: list[dict[str, Any]], other: list[dict[str, Any]]) -> None:
+def assert_same(one: list[dict[str, Any]], other: list[dict[str, Any]], rel: float = 1e-3) -> None:
     """Line by line, as far as sums agree that atomic additions form in any order."""
     assert [sorted(line) for line in one] == [sorted(line) for line in other]
     for left, right in zip(one, other, strict=True):
         for name in left.keys() - {"seconds"}:
-            assert left[name] == pytest.approx(right[name], rel=1e-3, abs=1e-4), (name, left)
+            assert left[name] == pytest.approx(right[name], rel=rel, abs=rel / 10), (name, left)
 
 
 @pytest.mark.gpu
@@ -50,7 +50,8 @@ def test_captured_steps_are_eager_steps(
     name, how = f"digits-{family}", {"network": network, "precision": precision}
     eager = train(name, tmp_path / "eager", **how)
     captured = train(name, tmp_path / "captured", capture=True, **how)
-    assert_same(captured, eager)
+    # What sums in another order differ by, later steps amplify, and an adversary most.
+    assert_same(captured, eager, rel=1e-3 if precision == "fp32" else 2e-2)
     assert load_run(tmp_path / "captured")[1].training.capture
 
 

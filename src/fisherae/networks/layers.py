@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from fisherae.errors import InputError
+from fisherae.networks.twice import BatchNorm1d, BatchNorm2d, SiLU
 
 __all__ = ["InputSize", "activation", "full_precision", "lookup", "normalization", "output"]
 
@@ -43,7 +44,7 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
     "leaky_relu": nn.LeakyReLU,
     "elu": nn.ELU,
-    "silu": nn.SiLU,
+    "silu": SiLU,
     "gelu": nn.GELU,
     "softplus": nn.Softplus,
     "tanh": nn.Tanh,
@@ -154,7 +155,7 @@ def normalization(name: str, spatial: bool = True) -> Callable[[int], nn.Module]
     """
     known: dict[str, Callable[[int], nn.Module]] = {
         "none": lambda _: nn.Identity(),
-        "batch": nn.BatchNorm2d if spatial else nn.BatchNorm1d,
+        "batch": BatchNorm2d if spatial else BatchNorm1d,
         "group": _group_norm,
     }
     return lookup("normalization", name, known)

@@ -5,7 +5,7 @@ import time
 
 import torch
 from accelerate import Accelerator
-from accelerate.state import PartialState
+from accelerate.state import AcceleratorState, PartialState, is_initialized
 from torch import Tensor
 from torch.distributed import DistError
 
@@ -37,7 +37,9 @@ def start_accelerator(device: str, capture: bool = False) -> Accelerator:
     available = torch.cuda.is_available()
     if device == "cuda" and not available:
         raise InputError("device is 'cuda', but torch finds no GPU here: use auto or cpu")
-    accelerator = Accelerator(cpu=device == "cpu" or not available, mixed_precision="no")
+    cpu = device == "cpu" or not available
+    _allow(cpu)
+    accelerator = Accelerator(cpu=cpu, mixed_precision="no")
     if accelerator.num_processes > 1:
         atexit.unregister(_leave)  # once, however often this is called
         atexit.register(_leave)
@@ -47,6 +49,14 @@ def start_accelerator(device: str, capture: bool = False) -> Accelerator:
             f"{accelerator.process_index} of {accelerator.num_processes} on {accelerator.device}"
         )
     return accelerator
+
+
+def _allow(cpu: bool) -> None:
+    """A training on the CPU after one on the GPU, and the other way round: accelerate would refuse
+    the first and do the second on the CPU, for it decides once per process."""
+    decided = is_initialized() and PartialState().num_processes == 1
+    if decided and (PartialState().device.type == "cpu") != cpu:
+        AcceleratorState._reset_state(reset_partial_state=True)
 
 
 def _leave() -> None:

@@ -1,0 +1,187 @@
+r"""Layers whose gradient is cheap to differentiate.
+
+The score of an encoder or a decoder is a gradient, which training differentiates once more. PyTorch
+computes batch normalisation and SiLU, and their gradients, in one pass over the maps each, but the
+derivatives of these gradients in some sixty and twenty; here in nine each.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+__all__ = ["BatchNorm1d", "BatchNorm2d", "SiLU"]
+
+
+class _Normalized(Function):
+    r"""y = w x̂ + b with x̂ = (x − m) r, m and v the mean and variance over all but the channels,
+    r = (v + ε)^−½."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, *how: Any) -> Tensor:
+        running_mean, running_variance, momentum, eps = how
+        y, mean, r = torch.native_batch_norm(
+            x, weight, bias, running_mean, running_variance, True, momentum, eps
+        )
+        ctx.save_for_backward(x, weight, mean, r)
+        ctx.eps = eps
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Any:
+        passed: Any = _Gradient.apply(g, *ctx.saved_tensors, ctx.eps)  # type: ignore[no-untyped-call]
+        return *passed, None, None, None, None
+
+
+class _Gradient(Function):
+    r"""What `_Normalized` makes of the gradient g that comes to it. With ⟨·⟩ the mean over all but
+    the channels, of n terms each, it passes on
+
+        to x: B(g) = w r (g − ⟨g⟩ − x̂ ⟨g x̂⟩),     to w: n ⟨g x̂⟩,     to b: n ⟨g⟩.
+
+    Of u, t and s, the gradients that come to these three, its own derivative passes on
+
+        to g: B(u) + t x̂ + s,     to w: n r Q   with Q = ⟨u g⟩ − ⟨u⟩⟨g⟩ − ⟨u x̂⟩⟨g x̂⟩,
+        to x: −r (⟨g x̂⟩ B(u) + ⟨u x̂⟩ B(g) + w r Q x̂) + t r (g − ⟨g⟩ − x̂ ⟨g x̂⟩),
+
+    since B is symmetric, ∂r/∂x = −r² x̂ / n and n ∂⟨g x̂⟩/∂x = r (g − ⟨g⟩ − x̂ ⟨g x̂⟩).
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, g: Tensor, x: Tensor, weight: Tensor, mean: Tensor, r: Tensor, eps: float
+    ) -> Any:
+        passed = _passed_on(g, x, weight, mean, r, eps)
+        ctx.save_for_backward(g, x, weight, mean, r, *passed)
+        ctx.eps = eps
+        ctx.set_materialize_grads(False)
+        return passed
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, u: Tensor | None, t: Tensor | None, s: Tensor | None) -> Any:
+        g, x, weight, mean, r, b_g, n_gx, n_g = ctx.saved_tensors
+        n = x.numel() // x.shape[1]
+        along = (1, -1, *[1] * (x.dim() - 2))
+        for_g: Any = None
+        for_x: Any = None
+        for_weight: Any = None
+        if u is not None:
+            for_g, n_ux, n_u = _passed_on(u, x, weight, mean, r, ctx.eps)
+            axes = [axis for axis in range(x.dim()) if axis != 1]
+            n_q = (u * g).sum(axes, dtype=r.dtype).addcmul_(n_u, n_g, value=-1 / n)
+            for_weight = n_q.addcmul_(n_ux, n_gx, value=-1 / n).mul_(r)
+            scale = r / -n
+            of_b_u, of_b_g, of_x = (
+                (scale * one).view(along) for one in (n_gx, n_ux, weight * r * for_weight)
+            )
+            for_x = (x - mean.view(along)).mul_(of_x)
+            for_x.addcmul_(of_b_u, for_g).addcmul_(of_b_g, b_g)
+        if t is not None:
+            normalized, t = (x - mean.view(along)) * r.view(along), t.view(along)
+            centred = g - (n_g / n).view(along) - normalized * (n_gx / n).view(along)
+            for_g = _sum(for_g, t * normalized)
+            for_x = _sum(for_x, t * r.view(along) * centred)
+        if s is not None:
+            for_g = _sum(for_g, s.view(along).expand_as(g))
+        for_g, for_x = (None if one is None else one.to(x) for one in (for_g, for_x))
+        return for_g, for_x, for_weight, None, None, None
+
+
+def _sum(one: Tensor | None, other: Tensor) -> Tensor:
+    return other if one is None else one + other
+
+
+def _passed_on(
+    g: Tensor, x: Tensor, weight: Tensor, mean: Tensor, r: Tensor, eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """B(g), n ⟨g x̂⟩ and n ⟨g⟩, in one pass."""
+    passed: tuple[Tensor, Tensor, Tensor] = torch.ops.aten.native_batch_norm_backward(
+        g, x, weight, None, None, mean, r, True, eps, [True, True, True]
+    )
+    return passed
+
+
+class _BatchNorm(nn.modules.batchnorm._BatchNorm):
+    # Written once for both; `_check_input_dim` is theirs.
+    def forward(self, x: Tensor) -> Tensor:
+        differentiated = self.training and torch.is_grad_enabled()
+        # One value has no variance, which PyTorch says.
+        if not differentiated or self.momentum is None or x.numel() == x.shape[1]:
+            return super().forward(x)
+        self._check_input_dim(x)  # type: ignore[no-untyped-call]
+        assert self.num_batches_tracked is not None
+        self.num_batches_tracked.add_(1)
+        running = self.running_mean, self.running_var
+        y: Tensor = _Normalized.apply(  # type: ignore[no-untyped-call]
+            x, self.weight, self.bias, *running, self.momentum, self.eps
+        )
+        return y
+
+
+class BatchNorm1d(_BatchNorm, nn.BatchNorm1d):
+    r"""PyTorch's, of (batch, channels); see the module.
+
+    Example:
+        >>> BatchNorm1d(8)(torch.rand(4, 8)).shape
+        torch.Size([4, 8])
+    """
+
+
+class BatchNorm2d(_BatchNorm, nn.BatchNorm2d):
+    r"""PyTorch's, of (batch, channels, height, width); see the module.
+
+    Example:
+        >>> BatchNorm2d(8)(torch.rand(4, 8, 5, 5)).shape
+        torch.Size([4, 8, 5, 5])
+    """
+
+
+class _SiLU(Function):
+    r"""f(x) = x σ(x)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return nn.functional.silu(x)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Any:
+        return _SiLUGradient.apply(g, *ctx.saved_tensors)  # type: ignore[no-untyped-call]
+
+
+class _SiLUGradient(Function):
+    r"""g f′(x). Of u, which comes for it, its derivative passes on u f′(x) to g and u g f″(x) to x,
+    where f″ = σ (1 − σ) (2 + x (1 − 2σ))."""
+
+    @staticmethod
+    def forward(ctx: Any, g: Tensor, x: Tensor) -> Tensor:
+        ctx.save_for_backward(g, x)
+        passed: Tensor = torch.ops.aten.silu_backward(g, x)
+        return passed
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, u: Tensor) -> Any:
+        g, x = ctx.saved_tensors
+        sigmoid = x.sigmoid()
+        second = sigmoid.mul(-2).add_(1).mul_(x).add_(2).mul_(u).mul_(g)
+        for_x = torch.ops.aten.sigmoid_backward(second, sigmoid)
+        return torch.ops.aten.silu_backward(u, x), for_x
+
+
+class SiLU(nn.SiLU):
+    r"""PyTorch's, x σ(x); see the module.
+
+    Example:
+        >>> SiLU()(torch.tensor([0.0, 10.0]))
+        tensor([0.0000, 9.9995])
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not torch.is_grad_enabled():
+            return super().forward(x)
+        y: Tensor = _SiLU.apply(x)  # type: ignore[no-untyped-call]
+        return y

@@ -1,0 +1,97 @@
+"""The same as PyTorch's layers, up to the second derivative."""
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from fisherae.networks.twice import BatchNorm1d, BatchNorm2d, SiLU
+
+SHAPES = [(5, 3), (4, 3, 2, 3)]
+
+
+def pair(shape: tuple[int, ...], dtype: torch.dtype = torch.float64) -> tuple[nn.Module, nn.Module]:
+    """Ours and PyTorch's, of the same weights."""
+    torch.manual_seed(0)
+    ours, theirs = (
+        (BatchNorm1d, nn.BatchNorm1d) if len(shape) == 2 else (BatchNorm2d, nn.BatchNorm2d)
+    )
+    one = ours(shape[1]).to(dtype)
+    nn.init.normal_(one.weight)
+    nn.init.normal_(one.bias)
+    other = theirs(shape[1]).to(dtype)
+    other.load_state_dict(one.state_dict())
+    return one, other
+
+
+def derivatives(layer: nn.Module, x: Tensor, of_weights: bool) -> list[Tensor]:
+    """The output, its gradients, and the gradient of their square, for any weights of the sums."""
+    x = x.clone().requires_grad_()
+    torch.manual_seed(1)
+    y = layer(x.square())
+    inputs = [x, *layer.parameters()] if of_weights else [x]
+    first = torch.autograd.grad(
+        (y.sigmoid() * torch.randn_like(y)).sum(), inputs, create_graph=True
+    )
+    total = sum((part * torch.randn_like(part)).sin().sum() for part in first)
+    second = torch.autograd.grad(total, [x, *layer.parameters()])
+    return [y, *first, *second, *layer.buffers()]
+
+
+@pytest.mark.parametrize("of_weights", [False, True])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_two_derivatives_are_those_of_pytorch(shape: tuple[int, ...], of_weights: bool) -> None:
+    one, other = pair(shape)
+    x = torch.randn(shape, dtype=torch.float64)
+    for _ in range(2):  # the running statistics move on
+        torch.testing.assert_close(
+            derivatives(one, x, of_weights), derivatives(other, x, of_weights), rtol=1e-9, atol=1e-9
+        )
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_finite_differences(shape: tuple[int, ...]) -> None:
+    layer, _ = pair(shape)
+    x = torch.randn(shape, dtype=torch.float64, requires_grad=True)
+
+    def normalized(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return torch.func.functional_call(copy.deepcopy(layer), {"weight": weight, "bias": bias}, x)
+
+    inputs = (x, *(p.detach().clone().requires_grad_() for p in layer.parameters()))
+    assert torch.autograd.gradcheck(normalized, inputs)
+    assert torch.autograd.gradgradcheck(normalized, inputs)
+
+
+def test_bfloat16_maps_in_the_layout_of_their_images() -> None:
+    one, other = pair((8, 4, 5, 5), torch.float32)
+    x = torch.randn(8, 4, 5, 5).bfloat16().to(memory_format=torch.channels_last)
+    for ours, theirs in zip(derivatives(one, x, False), derivatives(other, x, False), strict=True):
+        assert ours.dtype == theirs.dtype
+        torch.testing.assert_close(ours, theirs, rtol=0.05, atol=0.05)
+
+
+def test_without_a_gradient_it_is_pytorchs() -> None:
+    one, other = pair((4, 3, 2, 3))
+    x = torch.randn(4, 3, 2, 3, dtype=torch.float64)
+    with torch.no_grad():
+        torch.testing.assert_close(one(x), other(x), rtol=0, atol=0)
+    torch.testing.assert_close(one.state_dict(), other.state_dict())
+    torch.testing.assert_close(one.eval()(x), other.eval()(x), rtol=0, atol=0)
+
+
+def test_one_value_has_no_variance() -> None:
+    with pytest.raises(ValueError, match="more than 1 value per channel"):
+        BatchNorm1d(3)(torch.randn(1, 3))
+
+
+def test_two_derivatives_of_silu_are_those_of_pytorch() -> None:
+    x = 3 * torch.randn(50, dtype=torch.float64)
+    ours, theirs = (derivatives(layer, x, of_weights=False) for layer in (SiLU(), nn.SiLU()))
+    torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+def test_finite_differences_of_silu() -> None:
+    x = (3 * torch.randn(20, dtype=torch.float64)).requires_grad_()
+    assert torch.autograd.gradcheck(SiLU(), x)
+    assert torch.autograd.gradgradcheck(SiLU(), x)

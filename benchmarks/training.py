@@ -235,7 +235,7 @@ def _milliseconds_per_step(
     fields: Mapping[str, float],
     precision: Literal["fp32", "bf16"],
     recorded: bool,
-    steps: int = 300,
+    steps: int = 60,
 ) -> float:
     """Of the training loop itself, batches and logging included, after as many steps before."""
     chosen: Any = recipe(name)

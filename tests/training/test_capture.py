@@ -17,7 +17,12 @@ pytestmark = pytest.mark.filterwarnings(r"ignore:.*(posterior collapse|latents t
 
 
 def train(
-    name: str, out: Path, resume: bool = False, network: str = "mlp", **training: Any
+    name: str,
+    out: Path,
+    resume: bool = False,
+    network: str = "mlp",
+    score_fraction: float | None = None,
+    **training: Any,
 ) -> list[dict[str, Any]]:
     """On the GPU; the learning rate changes on the way, which makes a new recording."""
     chosen = named.recipe(name)
@@ -25,6 +30,9 @@ def train(
     chosen = dataclasses.replace(
         chosen,
         model=dataclasses.replace(chosen.model, network=network),
+        objective=dataclasses.replace(
+            chosen.objective, **({"score_fraction": score_fraction} if score_fraction else {})
+        ),
         data=dataclasses.replace(chosen.data, limit=8 * chosen.training.batch_size),
         training=dataclasses.replace(chosen.training, **values),
     )
@@ -56,11 +64,24 @@ def test_captured_steps_are_eager_steps(
 
 
 @pytest.mark.gpu
+@pytest.mark.parametrize("network", ["mlp", "small"])
+def test_the_two_branches_of_a_step_are_the_step(network: str, tmp_path: Path) -> None:
+    """A recording computes the images whose scores are left out beside the others."""
+    eager = train("digits-fisher", tmp_path / "eager", network=network, score_fraction=0.25)
+    captured = train(
+        "digits-fisher", tmp_path / "captured", network=network, score_fraction=0.25, capture=True
+    )
+    assert_same(captured, eager)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("network", ["mlp", "small"])
 @pytest.mark.parametrize("first", [True, False])
-def test_one_way_goes_on_in_the_other(first: bool, tmp_path: Path) -> None:
-    whole = train("digits-fisher", tmp_path / "whole")
-    train("digits-fisher", tmp_path / "parts", epochs=1, capture=first)
-    parts = train("digits-fisher", tmp_path / "parts", resume=True, capture=not first)
+def test_one_way_goes_on_in_the_other(first: bool, network: str, tmp_path: Path) -> None:
+    how = {"network": network}
+    whole = train("digits-fisher", tmp_path / "whole", **how)
+    train("digits-fisher", tmp_path / "parts", epochs=1, capture=first, **how)
+    parts = train("digits-fisher", tmp_path / "parts", resume=True, capture=not first, **how)
     assert_same(parts, whole)
 
 

@@ -148,9 +148,7 @@ def _fisher_prior(fisher: FisherConfig, dim: int) -> Prior:
 def build_optimizer(objective: nn.Module, recipe: Recipe) -> torch.optim.Adam:
     """Adam as the recipe says; WAE-GAN's adversary is a parameter group of its own.
 
-    Fused: one pass over the weights, where a dozen operations would each make one. Not in bf16,
-    where weights are channels_last: torch 2.13 walks through a fused step's tensors as they lie in
-    memory, and those of a checkpoint lie otherwise.
+    Fused: one pass over the weights, where a dozen operations would each make one.
     """
     training = recipe.training
     groups: list[dict[str, Any]] = [{"params": list(objective.parameters())}]
@@ -163,12 +161,7 @@ def build_optimizer(objective: nn.Module, recipe: Recipe) -> torch.optim.Adam:
                 "lr": recipe.objective.adversary_learning_rate,
             },
         ]
-    return torch.optim.Adam(
-        groups,
-        lr=training.learning_rate,
-        betas=training.betas,
-        fused=training.precision == "fp32",
-    )
+    return torch.optim.Adam(groups, lr=training.learning_rate, betas=training.betas, fused=True)
 
 
 def _check(recipe: Recipe) -> None:

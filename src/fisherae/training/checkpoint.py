@@ -193,11 +193,21 @@ class Checkpoint:
             try:
                 _require_same_groups(self.optimizer, self.groups, optimizer)
                 optimizer.load_state_dict(_unflatten(self.optimizer, self.groups))
+                _lay_as_weights(optimizer)
             except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
                 raise InputError(
                     f"the checkpoint's optimizer cannot be restored: {error}"
                 ) from None
         objective.load_state_dict(self.objective)
+
+
+def _lay_as_weights(optimizer: Optimizer) -> None:
+    """What is kept of each weight in the layout of the weight, which a file does not know: a fused
+    step walks through both as they lie in memory."""
+    for weight, state in optimizer.state.items():
+        for name, value in state.items():
+            if isinstance(value, Tensor) and value.shape == weight.shape != ():
+                state[name] = torch.empty_like(weight, dtype=value.dtype).copy_(value)
 
 
 def _saved(directory: Path) -> list[Path]:

@@ -124,10 +124,10 @@ class _Trainer:
         self.objective, self.optimizer = objective, optimizer
         self.batches, self.config, self.run = batches, config, run
         self.half = config.precision == "bf16"
-        if self.half:
-            # The layout in which processors convolve bfloat16; in float32 it gains nothing.
-            objective.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.accelerator = start_accelerator(config.device, config.capture)
+        if self.half or self.accelerator.device.type == "cuda":
+            # The layout in which GPUs convolve, and processors bfloat16, but not float32.
+            objective.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.forward, self.update = self.accelerator.prepare(objective, optimizer)
         self.state = TrainingState(0, 0, 0.0, batches.steps_per_epoch)
         self.window = Window()

@@ -65,13 +65,11 @@ def test_captured_steps_are_eager_steps(
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("network", ["mlp", "small"])
-def test_the_two_branches_of_a_step_are_the_step(network: str, tmp_path: Path) -> None:
-    """A recording computes the images whose scores are left out beside the others."""
-    eager = train("digits-fisher", tmp_path / "eager", network=network, score_fraction=0.25)
-    captured = train(
-        "digits-fisher", tmp_path / "captured", network=network, score_fraction=0.25, capture=True
-    )
-    assert_same(captured, eager)
+def test_images_are_drawn_anew_in_a_captured_step(network: str, tmp_path: Path) -> None:
+    """Those whose score terms are estimated."""
+    how = {"network": network, "score_fraction": 0.25}
+    eager = train("digits-fisher", tmp_path / "eager", **how)
+    assert_same(train("digits-fisher", tmp_path / "captured", capture=True, **how), eager)
 
 
 @pytest.mark.gpu

@@ -16,7 +16,6 @@ from fisherae.distributions import (
     GaussianLikelihood,
 )
 from fisherae.errors import InputError
-from fisherae.objectives.beside import Beside
 from fisherae.objectives.noise import graded_noise, require_noise
 from fisherae.objectives.terms import LossTerms
 
@@ -126,11 +125,8 @@ class FisherObjective(nn.Module):
         if scored == len(x):
             return self._scored_terms(x)
         order = torch.randperm(len(x), device=x.device)
-        beside = Beside()
         terms = self._scored_terms(x[order[:scored]])
-        with beside:
-            rest = self._reconstruction(x[order[scored:]])
-        reconstruction = torch.cat([terms.reconstruction, rest])
+        reconstruction = torch.cat([terms.reconstruction, self._reconstruction(x[order[scored:]])])
         weight = len(x) / scored
         return FisherTerms(
             posterior=x.new_zeros(len(x)).index_copy(0, order[:scored], weight * terms.posterior),

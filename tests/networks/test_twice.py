@@ -1,6 +1,8 @@
 """The same as PyTorch's layers, up to the second derivative."""
 
 import copy
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -95,3 +97,15 @@ def test_finite_differences_of_silu() -> None:
     x = (3 * torch.randn(20, dtype=torch.float64)).requires_grad_()
     assert torch.autograd.gradcheck(SiLU(), x)
     assert torch.autograd.gradgradcheck(SiLU(), x)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script`:DeprecationWarning")  # torch's own use
+@pytest.mark.parametrize("name", ["jacrev", "jacfwd", "hessian"])
+def test_silu_under_the_transforms_of_torch_func(name: str) -> None:
+    transform: Callable[..., Any] = getattr(torch.func, name)
+    x = torch.randn(5, 3, dtype=torch.float64)
+    ours, theirs = (
+        transform(lambda x, layer=layer: layer(x).sigmoid().square().sum(0))(x)
+        for layer in (SiLU(), nn.SiLU())
+    )
+    torch.testing.assert_close(ours, theirs)

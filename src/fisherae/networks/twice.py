@@ -21,12 +21,11 @@ class _Normalized(Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, *how: Any) -> Tensor:
-        running_mean, running_variance, momentum, eps = how
+        running_mean, running_variance, momentum, ctx.eps = how
         y, mean, r = torch.native_batch_norm(
-            x, weight, bias, running_mean, running_variance, True, momentum, eps
+            x, weight, bias, running_mean, running_variance, True, momentum, ctx.eps
         )
         ctx.save_for_backward(x, weight, mean, r)
-        ctx.eps = eps
         return y
 
     @staticmethod
@@ -142,34 +141,52 @@ class BatchNorm2d(_BatchNorm, nn.BatchNorm2d):
 class _SiLU(Function):
     r"""f(x) = x σ(x)."""
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.save_for_backward(x)
+    def forward(x: Tensor) -> Tensor:
         return nn.functional.silu(x)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        ctx.save_for_backward(*inputs)
+        ctx.save_for_forward(*inputs)
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> Any:
         return _SiLUGradient.apply(g, *ctx.saved_tensors)  # type: ignore[no-untyped-call]
+
+    jvp = backward
 
 
 class _SiLUGradient(Function):
     r"""g f′(x). Of u, which comes for it, its derivative passes on u f′(x) to g and u g f″(x) to x,
     where f″ = σ (1 − σ) (2 + x (1 − 2σ))."""
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, g: Tensor, x: Tensor) -> Tensor:
-        ctx.save_for_backward(g, x)
+    def forward(g: Tensor, x: Tensor) -> Tensor:
         passed: Tensor = torch.ops.aten.silu_backward(g, x)
         return passed
 
     @staticmethod
-    @once_differentiable
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        ctx.save_for_backward(*inputs)
+        ctx.save_for_forward(*inputs)
+
+    @staticmethod
     def backward(ctx: Any, u: Tensor) -> Any:
         g, x = ctx.saved_tensors
         sigmoid = x.sigmoid()
-        second = sigmoid.mul(-2).add_(1).mul_(x).add_(2).mul_(u).mul_(g)
-        for_x = torch.ops.aten.sigmoid_backward(second, sigmoid)
+        rest = sigmoid.mul(-2).add_(1).mul_(x).add_(2).mul_(u).mul_(g)
+        for_x = torch.ops.aten.sigmoid_backward(rest, sigmoid)  # times σ (1 − σ)
         return torch.ops.aten.silu_backward(u, x), for_x
+
+    @staticmethod
+    def jvp(ctx: Any, along_g: Tensor, along_x: Tensor) -> Any:
+        for_g, for_x = _SiLUGradient.backward(ctx, torch.ones_like(along_g))
+        return along_g * for_g + along_x * for_x
 
 
 class SiLU(nn.SiLU):

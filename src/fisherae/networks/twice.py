@@ -179,7 +179,7 @@ class _SiLUGradient(Function):
     def backward(ctx: Any, u: Tensor) -> Any:
         g, x = ctx.saved_tensors
         sigmoid = x.sigmoid()
-        rest = sigmoid.mul(-2).add_(1).mul_(x).add_(2).mul_(u).mul_(g)
+        rest = (2 + x * (1 - 2 * sigmoid)) * u * g
         for_x = torch.ops.aten.sigmoid_backward(rest, sigmoid)  # times σ (1 − σ)
         return torch.ops.aten.silu_backward(u, x), for_x
 

@@ -1,0 +1,179 @@
+"""What a longer training does to robustness, and what the decoder's variance has to do with it.
+
+A learned variance s² follows the mean squared error, which training lowers. The reconstruction term
+weighs the error by 1/s⁴, the stability term does not grow with it: the longer a Fisher AE with a
+learned variance is trained, the less its encoder is asked to be stable. Here it is trained for
+several lengths, beside one with a fixed variance, one that sees noise, and the VAE; all with fully
+connected networks, which a processor trains a hundred epochs of in minutes. What was trained or
+measured before is taken as it is.
+
+    python results/length.py RUNS OUT [--data mnist|digits] [--epochs 1 4 20 100] [--budget cpu]
+                             [--seeds 0 1 2]
+                                             RUNS gets the runs; writes OUT/DATA.md, its figures and
+                                             its numbers; an hour on MNIST
+"""
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from fisherae.cli import exit_code
+from fisherae.distributions import GaussianLikelihood
+from fisherae.errors import InputError
+from fisherae.evaluation.figures import error_curves, save_figure, write_csv
+from fisherae.evaluation.report import Cell, Report, spread
+from fisherae.evaluation.robustness import Measure, RobustnessPoint
+from fisherae.files import write_atomically
+from fisherae.studies.config import Budget
+from fisherae.studies.measures import Measures, Protocol
+from fisherae.studies.models import run_of, train_once
+from fisherae.studies.options import add_trainings, budget_of, study_command, study_parser
+from fisherae.studies.pages import begun
+
+LEARNED, FIXED, DENOISING = "Fisher AE, s² learned", "Fisher AE, s² = 0.1", "Denoising Fisher AE"
+MODELS: dict[str, tuple[str, dict[str, Any]]] = {
+    LEARNED: ("fisher", {}),
+    FIXED: ("fisher", {"variance": 0.1, "learn_variance": False}),
+    DENOISING: ("fisher-denoising", {}),
+    "VAE": ("vae", {}),
+}
+EPOCHS = (1, 4, 20, 100)
+NOISE = (0.0, 0.2, 1.0)
+MEASURES: tuple[Measure, ...] = ("bce", "nmi")
+
+
+class Trained(NamedTuple):
+    """One training: its points by noise variance, and the decoder's variance if it has one."""
+
+    points: dict[float, RobustnessPoint]
+    variance: float | None
+
+
+Found = dict[str, dict[int, list[Trained]]]  # by model, epochs and seed
+
+
+def measured(data: str, model: str, epochs: int, budget: Budget, seed: int, runs: Path) -> Trained:
+    """One training, which is made unless it has been."""
+    name, fields = MODELS[model]
+    cut = dataclasses.replace(budget, epochs=epochs, noise=NOISE)
+    path, chosen = run_of(data, name, "default", cut, seed, runs, **fields)
+    chosen = dataclasses.replace(chosen, model=dataclasses.replace(chosen.model, network="mlp"))
+    path = runs / f"{path.parent.name}-mlp-epochs-{epochs}" / path.name
+    own = Measures(train_once(path, chosen), Protocol.of(cut, map_images=0), runs / "extractors")
+    likelihood = own.model.likelihood
+    return Trained(
+        {point.level: point for point in own.points("noise")},
+        likelihood.variance.mean().item() if isinstance(likelihood, GaussianLikelihood) else None,
+    )
+
+
+def curves(found: Found, measure: Measure, level: float) -> Any:
+    """The measure under one noise against the length of the training."""
+    by_length = {
+        model: [
+            [dataclasses.replace(run.points[level], level=float(epochs)) for epochs, run in one]
+            for one in zip(
+                *([(epochs, r) for r in runs] for epochs, runs in own.items()), strict=True
+            )
+        ]
+        for model, own in found.items()
+    }
+    figure = error_curves(by_length, measure, f"epochs (noise variance σ² = {level:g})")
+    figure.axes[0].set_xscale("log")
+    return figure
+
+
+def table(found: Found) -> tuple[list[str], list[list[Cell]]]:
+    """Models and lengths down, variances and measures across."""
+    header = ["model", "epochs", "s²"]
+    header += [f"{measure.upper()}, σ² = {level:g}" for measure in MEASURES for level in NOISE]
+    rows: list[list[Cell]] = [
+        [
+            model,
+            epochs,
+            None if runs[0].variance is None else _spread([run.variance for run in runs], 4),
+            *(
+                _spread([getattr(run.points[level], measure) for run in runs])
+                for measure in MEASURES
+                for level in NOISE
+            ),
+        ]
+        for model, own in found.items()
+        for epochs, runs in own.items()
+    ]
+    return header, rows
+
+
+def _spread(values: Sequence[Any], digits: int = 3) -> str | None:
+    return None if None in values else spread(values, digits)
+
+
+def _mean(runs: Sequence[Trained], level: float) -> float:
+    errors = [run.points[level].bce for run in runs]
+    return sum(error for error in errors if error is not None) / len(errors)
+
+
+def conclusions(found: Found) -> list[str]:
+    """For each model what the first and the last length leave of it under the largest noise."""
+    said = []
+    for model, own in found.items():
+        (first, before), *_, (last, after) = own.items()
+        one, other = _mean(before, NOISE[-1]), _mean(after, NOISE[-1])
+        clean = f"{_mean(before, 0.0):.3f} to {_mean(after, 0.0):.3f}"
+        moved = f"From {first} to {last} epochs, the BCE at σ² = {NOISE[-1]:g} of {model} "
+        moved += "rises" if other > one else "falls"
+        said.append(f"- {moved} from {one:.3f} to {other:.3f}, that of clean images {clean}.")
+    return said
+
+
+def page(data: str, budget: Budget, found: Found, out: Path) -> Report:
+    report = begun(f"Robustness against the length of training, on {data}", study_command())
+    images = "All images" if budget.images is None else f"{budget.images:,} images"
+    report.text(
+        f"{images}, fully connected networks, {budget.seeds_in_words()}; means and standard "
+        "deviations over them. The decoder's variance s² starts at 0.1."
+    )
+    report.text("\n".join(conclusions(found)))
+    for measure, level in (("bce", 1.0), ("bce", 0.0), ("nmi", 1.0)):
+        figure = curves(found, measure, level)  # type: ignore[arg-type]
+        saved = save_figure(figure, out / f"{data}-{measure}-{level:g}")
+        alt = f"{measure.upper()} at noise variance {level:g} against the epochs of training"
+        report.figure(figure, alt=alt, link=saved[0].name, saved=saved)
+    return report.table(*table(found), "Means ± standard deviations over the seeds.")
+
+
+def main() -> None:
+    parser = study_parser(__doc__)
+    parser.add_argument("runs", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--data", choices=("mnist", "digits"), default="mnist")
+    parser.add_argument("--epochs", type=int, nargs="+", default=EPOCHS)
+    add_trainings(parser)
+    options = parser.parse_args()
+    data, lengths = options.data, sorted(set(options.epochs))
+    if len(lengths) < 2 or lengths[0] < 1:
+        raise InputError(f"epochs {lengths}: give two lengths or more, each at least 1")
+    budget = budget_of(options, data)
+    found: Found = {model: {epochs: [] for epochs in lengths} for model in MODELS}
+    for seed in budget.seeds:
+        for epochs in lengths:
+            for model in MODELS:
+                trained = measured(data, model, epochs, budget, seed, options.runs)
+                found[model][epochs].append(trained)
+    report = page(data, budget, found, options.out)
+    write_atomically(options.out / f"{data}.md", report.markdown())
+    rows = [
+        {"model": model, "epochs": epochs, "seed": seed, "s2": run.variance}
+        | dataclasses.asdict(point)
+        for model, own in found.items()
+        for epochs, runs in own.items()
+        for seed, run in zip(budget.seeds, runs, strict=True)
+        for point in run.points.values()
+    ]
+    write_csv(options.out / f"{data}.csv", rows)
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code(main))

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from fisherae.cli import main
+from fisherae.errors import InputError
 from fisherae.evaluation.robustness import RobustnessPoint
 from fisherae.priors import energy
 from fisherae.studies import models
@@ -124,6 +125,51 @@ def test_what_counts_in_score_fractions(script: Callable[[str], ModuleType]) -> 
     alone = {1.0: runs(1.0, 0)[:1], 0.5: runs(1.25, 0)[:1]}
     (found,) = study.summary(alone, 0.5, "bce")
     assert (found.std, found.counts) == (None, False)
+
+
+def test_length(
+    script: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A training for every length; what it concludes is what its numbers say."""
+    study = script("length")
+    monkeypatch.setattr(
+        study, "MODELS", {name: study.MODELS[name] for name in (study.FIXED, "VAE")}
+    )
+    words = ["length.py", str(tmp_path / "runs"), str(tmp_path / "out"), "--data", "digits"]
+    words += ["--budget", "smoke", "--epochs", "3", "1", "--seeds", "0", "5"]
+    monkeypatch.setattr(sys, "argv", words)
+    study.main()
+    with (tmp_path / "out" / "digits.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {(row["model"], row["epochs"], row["seed"]) for row in rows} == {
+        (model, epochs, seed)
+        for model in (study.FIXED, "VAE")
+        for epochs in ("1", "3")
+        for seed in ("0", "5")
+    }
+    assert {row["s2"] for row in rows if row["model"] == "VAE"} == {""}
+    assert {round(float(row["s2"]), 6) for row in rows if row["model"] != "VAE"} == {0.1}
+    before, after = (
+        fmean(
+            float(row["bce"])
+            for row in rows
+            if (row["model"], row["epochs"], float(row["level"])) == ("VAE", epochs, 1.0)
+        )
+        for epochs in ("1", "3")
+    )
+    page = (tmp_path / "out" / "digits.md").read_text(encoding="utf-8")
+    verb = "rises" if after > before else "falls"
+    assert f"the BCE at σ² = 1 of VAE {verb} from {before:.3f} to {after:.3f}" in page
+
+
+def test_one_length_is_no_comparison(
+    script: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["length.py", str(tmp_path / "runs"), str(tmp_path / "out"), "--epochs", "2"]
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(InputError, match="give two lengths or more"):
+        script("length").main()
+    assert not list(tmp_path.iterdir())
 
 
 def test_masking(

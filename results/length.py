@@ -32,11 +32,11 @@ from fisherae.studies.models import run_of, train_once
 from fisherae.studies.options import add_trainings, budget_of, study_command, study_parser
 from fisherae.studies.pages import begun
 
-LEARNED, FIXED, DENOISING = "Fisher AE, s² learned", "Fisher AE, s² = 0.1", "Denoising Fisher AE"
 MODELS: dict[str, tuple[str, dict[str, Any]]] = {
-    LEARNED: ("fisher", {}),
-    FIXED: ("fisher", {"variance": 0.1, "learn_variance": False}),
-    DENOISING: ("fisher-denoising", {}),
+    "Fisher AE, s² learned": ("fisher", {}),
+    "Fisher AE, s² = 0.1": ("fisher", {"variance": 0.1, "learn_variance": False}),
+    "Fisher AE, s² = 1": ("fisher", {"variance": 1.0, "learn_variance": False}),
+    "Denoising Fisher AE, s² learned": ("fisher-denoising", {}),
     "VAE": ("vae", {}),
 }
 EPOCHS = (1, 4, 20, 100)

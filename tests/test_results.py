@@ -143,7 +143,7 @@ def test_length(
         rows = list(csv.DictReader(file))
     assert {(row["model"], row["epochs"], row["seed"]) for row in rows} == {
         (model, epochs, seed)
-        for model in (study.FIXED, "VAE")
+        for model in (fixed, "VAE")
         for epochs in ("1", "3")
         for seed in ("0", "5")
     }

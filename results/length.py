@@ -1,11 +1,10 @@
-"""What a longer training does to robustness, and what the decoder's variance has to do with it.
+"""What a longer training does to robustness, by the decoder's variance.
 
-A learned variance s² follows the mean squared error, which training lowers. The reconstruction term
-weighs the error by 1/s⁴, the stability term does not grow with it: the longer a Fisher AE with a
-learned variance is trained, the less its encoder is asked to be stable. Here it is trained for
-several lengths, beside one with a fixed variance, one that sees noise, and the VAE; all with fully
-connected networks, which a processor trains a hundred epochs of in minutes. What was trained or
-measured before is taken as it is.
+A learned variance s² follows the mean squared error, which training lowers; the reconstruction term
+weighs the error by 1/s⁴, and the stability term is worth less and less beside it. Does the encoder
+stay stable? The Fisher AE is trained for several lengths, its variance learned or fixed, beside
+one that sees noise and the VAE; all with fully connected networks, which a processor trains a
+hundred epochs of in minutes. What was trained or measured before is taken as it is.
 
     python results/length.py RUNS OUT [--data mnist|digits] [--epochs 1 4 20 100] [--budget cpu]
                              [--seeds 0 1 2]

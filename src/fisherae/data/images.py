@@ -155,7 +155,7 @@ class Batches:
         return (self._batch(order[first : first + self._share]) for first in firsts)
 
     def _batch(self, index: Tensor) -> Tensor:
-        images = self._images[index]
+        images = self._images.index_select(0, index)
         if not self._resident:
             images = images.pin_memory().to(self.device, non_blocking=True)
         return as_float(images, self.value_range)

@@ -85,7 +85,8 @@ class FisherConfig:
     """s², the decoder's variance in squared pixel units, fixed or where learning starts."""
 
     learn_variance: bool = True
-    """Learn s²: the Hyvärinen score is proper in it."""
+    """Learn s²: the Hyvärinen score is proper in it. In a long training it falls, and with it the
+    weight of the stability term: a fixed one keeps more of the robustness."""
 
     variances: Variances = "shared"
     """shared: one s², the choice in doubt; channel: one of each channel; pixel: one of each pixel,

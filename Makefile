@@ -45,8 +45,7 @@ results: setup
 	$(BIN)/fisherae reproduce mnist --budget cpu --out results
 	$(BIN)/python results/masking.py runs/reproduce/cpu results/masking
 	$(BIN)/python results/score_fraction.py runs/reproduce/cpu results/score_fraction/mnist
-	$(BIN)/python results/pareto.py baselines mnist --runs runs/reproduce/cpu \
-	  --models "Fisher AE" "Denoising Fisher AE" VAE WAE-GAN
+	$(BIN)/python results/pareto.py baselines mnist --runs runs/reproduce/cpu
 	$(BIN)/python results/length.py runs/length results/length
 	$(BIN)/python results/corruptions.py mnist results/corruptions
 	$(BIN)/python results/pareto.py baselines digits

@@ -208,3 +208,26 @@ def test_a_forged_state_is_refused(tmp_path: Path, changes: dict[str, object]) -
     path = rewritten(take(model, optimizer).save(tmp_path, keep=1), **changes)
     with pytest.raises(InputError, match=r"state|checkpoint"):
         Checkpoint.load(path).restore(model, optimizer)
+
+
+def test_what_is_kept_of_a_weight_lies_as_the_weight(tmp_path: Path) -> None:
+    """A file knows no layout, and a fused step walks through both as they lie in memory."""
+
+    def begun() -> tuple[nn.Module, torch.optim.Adam]:
+        model = nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
+        return model, torch.optim.Adam(model.parameters(), fused=True)
+
+    def step(model: nn.Module, optimizer: torch.optim.Adam) -> None:
+        optimizer.zero_grad()
+        model(torch.linspace(0, 1, 300).view(1, 3, 10, 10)).square().sum().backward()
+        optimizer.step()
+
+    model, optimizer = begun()
+    step(model, optimizer)
+    state = TrainingState(1, 1, 0.0, 1)
+    Checkpoint.take(model, optimizer, state, {}, {}).save(tmp_path, keep=1)
+    other, resumed = begun()
+    Checkpoint.latest(tmp_path).restore(other, resumed)
+    for one in ((model, optimizer), (other, resumed)):
+        step(*one)
+    torch.testing.assert_close(other.state_dict(), model.state_dict(), rtol=0, atol=0)

@@ -1,7 +1,9 @@
 """A step that is recorded and replayed is the step that was recorded."""
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -21,7 +23,7 @@ def train(
     out: Path,
     resume: bool = False,
     network: str = "mlp",
-    score_fraction: float | None = None,
+    objective: Mapping[str, float] = MappingProxyType({}),
     **training: Any,
 ) -> list[dict[str, Any]]:
     """On the GPU; the learning rate changes on the way, which makes a new recording."""
@@ -30,9 +32,7 @@ def train(
     chosen = dataclasses.replace(
         chosen,
         model=dataclasses.replace(chosen.model, network=network),
-        objective=dataclasses.replace(
-            chosen.objective, **({"score_fraction": score_fraction} if score_fraction else {})
-        ),
+        objective=dataclasses.replace(chosen.objective, **objective),
         data=dataclasses.replace(chosen.data, limit=8 * chosen.training.batch_size),
         training=dataclasses.replace(chosen.training, **values),
     )
@@ -67,7 +67,7 @@ def test_captured_steps_are_eager_steps(
 @pytest.mark.parametrize("network", ["mlp", "small"])
 def test_images_are_drawn_anew_in_a_captured_step(network: str, tmp_path: Path) -> None:
     """Those whose score terms are estimated."""
-    how = {"network": network, "score_fraction": 0.25}
+    how = {"network": network, "objective": {"score_fraction": 0.25}}
     eager = train("digits-fisher", tmp_path / "eager", **how)
     assert_same(train("digits-fisher", tmp_path / "captured", capture=True, **how), eager)
 

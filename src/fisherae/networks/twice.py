@@ -138,19 +138,23 @@ class BatchNorm2d(_BatchNorm, nn.BatchNorm2d):
     """
 
 
-class _SiLU(Function):
-    r"""f(x) = x σ(x)."""
+class _OfInputs(Function):
+    """Derivatives that need the inputs only, in both modes and under the transforms of torch."""
 
     generate_vmap_rule = True
-
-    @staticmethod
-    def forward(x: Tensor) -> Tensor:
-        return nn.functional.silu(x)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
         ctx.save_for_backward(*inputs)
         ctx.save_for_forward(*inputs)
+
+
+class _SiLU(_OfInputs):
+    r"""f(x) = x σ(x)."""
+
+    @staticmethod
+    def forward(x: Tensor) -> Tensor:
+        return nn.functional.silu(x)
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> Any:
@@ -159,21 +163,14 @@ class _SiLU(Function):
     jvp = backward
 
 
-class _SiLUGradient(Function):
+class _SiLUGradient(_OfInputs):
     r"""g f′(x). Of u, which comes for it, its derivative passes on u f′(x) to g and u g f″(x) to x,
     where f″ = σ (1 − σ) (2 + x (1 − 2σ))."""
-
-    generate_vmap_rule = True
 
     @staticmethod
     def forward(g: Tensor, x: Tensor) -> Tensor:
         passed: Tensor = torch.ops.aten.silu_backward(g, x)
         return passed
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        ctx.save_for_backward(*inputs)
-        ctx.save_for_forward(*inputs)
 
     @staticmethod
     def backward(ctx: Any, u: Tensor) -> Any:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
-from fisherae.autoencoder import Autoencoder, evaluating
+from fisherae.autoencoder import Autoencoder, device_of, evaluating
 from fisherae.data.images import as_float
 
 __all__ = ["settle_normalization"]
@@ -37,7 +37,7 @@ def settle_normalization(
         >>> encoder[3].num_batches_tracked
         tensor(4)
     """
-    device = next(model.parameters()).device
+    device = device_of(model)
     # Whole batches only: the last rest may be a single image, which has no variance.
     size = min(batch_size, len(images))
     whole = images[: len(images) // size * size]

@@ -10,7 +10,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from fisherae.autoencoder import Autoencoder, evaluating, load
+from fisherae.autoencoder import Autoencoder, device_of, evaluating, load
 from fisherae.data.images import Batches, as_float, random_subset, to_float
 from fisherae.errors import InputError
 from fisherae.files import read_tensors, write_atomically
@@ -189,7 +189,7 @@ def _finish(model: Autoencoder, images: Tensor, recipe: Recipe, run: RunDirector
 @torch.no_grad()
 def _aggregated_posterior(model: Autoencoder, images: Tensor, recipe: Recipe) -> Tensor:
     """One sample of q(z|x) for each of up to 10,000 training images, shape (n, dim)."""
-    device = next(model.parameters()).device
+    device = device_of(model)
     chosen = _chosen(images, recipe, AGGREGATED_IMAGES)
     with evaluating(model):
         parts = [

@@ -3,13 +3,14 @@
 A learned variance s² follows the mean squared error, which training lowers; the reconstruction term
 weighs the error by 1/s⁴, and the stability term is worth less and less beside it. Does the encoder
 stay stable? The Fisher AE is trained for several lengths, its variance learned or fixed, beside
-one that sees noise and the VAE; all with fully connected networks, which a processor trains a
-hundred epochs of in minutes. What was trained or measured before is taken as it is.
+one that sees noise and the VAE, with fully connected networks, of which a processor trains a
+hundred epochs in minutes, or others. What was trained or measured before is taken as it is.
 
-    python results/length.py RUNS OUT [--data mnist|digits] [--epochs 1 4 20 100] [--budget cpu]
-                             [--seeds 0 1 2]
-                                             RUNS gets the runs; writes OUT/DATA.md, its figures and
-                                             its numbers; half an hour a seed on MNIST
+    python results/length.py RUNS OUT [--data mnist|digits] [--network mlp|small|mnist]
+                             [--epochs 1 4 20 100] [--budget cpu] [--seeds 0 1 2]
+                                             RUNS gets the runs; writes OUT/DATA-NETWORK.md, its
+                                             figures and its numbers; on MNIST half an hour a seed,
+                                             three hours with the small convolutional networks
 """
 
 import dataclasses
@@ -43,6 +44,11 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "VAE": ("vae", {}),
 }
 EPOCHS = (1, 4, 20, 100)
+NETWORKS = {
+    "mlp": "fully connected networks",
+    "small": "small convolutional networks",
+    "mnist": "the networks of Table 2",
+}
 NOISE = (0.0, 0.2, 1.0)
 MEASURES: tuple[Measure, ...] = ("bce", "nmi")
 SHOWN: tuple[tuple[Measure, float], ...] = (("bce", 1.0), ("bce", 0.0), ("nmi", 1.0))
@@ -58,13 +64,15 @@ class Trained(NamedTuple):
 Found = dict[str, dict[int, list[Trained]]]  # by model, epochs and seed
 
 
-def measured(data: str, model: str, epochs: int, budget: Budget, seed: int, runs: Path) -> Trained:
+def measured(
+    data: str, network: str, model: str, epochs: int, budget: Budget, seed: int, runs: Path
+) -> Trained:
     """One training, which is made unless it has been."""
     name, fields = MODELS[model]
     cut = dataclasses.replace(budget, epochs=epochs, noise=NOISE)
     path, chosen = run_of(data, name, "default", cut, seed, runs, **fields)
-    chosen = dataclasses.replace(chosen, model=dataclasses.replace(chosen.model, network="mlp"))
-    path = runs / f"{path.parent.name}-mlp-epochs-{epochs}" / path.name
+    chosen = dataclasses.replace(chosen, model=dataclasses.replace(chosen.model, network=network))
+    path = runs / f"{path.parent.name}-{network}-epochs-{epochs}" / path.name
     own = Measures(train_once(path, chosen), Protocol.of(cut, map_images=0), runs / "extractors")
     likelihood = own.model.likelihood
     return Trained(
@@ -138,17 +146,17 @@ def conclusions(found: Found) -> list[str]:
     return said
 
 
-def page(data: str, budget: Budget, found: Found, out: Path) -> Report:
+def page(data: str, network: str, budget: Budget, found: Found, out: Path) -> Report:
     report = begun(f"Robustness against the length of training, on {data}", study_command())
     images = "All images" if budget.images is None else f"{budget.images:,} images"
     report.text(
-        f"{images}, fully connected networks, {budget.seeds_in_words()}; means and standard "
+        f"{images}, {NETWORKS[network]}, {budget.seeds_in_words()}; means and standard "
         "deviations over them. The VAE's decoder is Bernoulli, without a variance s²."
     )
     report.text("\n".join(conclusions(found)))
     for measure, level in SHOWN:
         figure = curves(found, measure, level)
-        saved = save_figure(figure, out / f"{data}-{measure}-{level:g}")
+        saved = save_figure(figure, out / f"{data}-{network}-{measure}-{level:g}")
         alt = f"{measure.upper()} at noise variance {level:g} against the epochs of training"
         report.figure(figure, alt=alt, link=saved[0].name, saved=saved)
     return report.table(*table(found), "Means ± standard deviations over the seeds.")
@@ -159,10 +167,11 @@ def main() -> None:
     parser.add_argument("runs", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--data", choices=("mnist", "digits"), default="mnist")
+    parser.add_argument("--network", choices=NETWORKS, default="mlp")
     parser.add_argument("--epochs", type=int, nargs="+", default=EPOCHS)
     add_trainings(parser)
     options = parser.parse_args()
-    data, lengths = options.data, sorted(set(options.epochs))
+    data, network, lengths = options.data, options.network, sorted(set(options.epochs))
     if len(lengths) < 2 or lengths[0] < 1:
         raise InputError(f"epochs {lengths}: give two lengths or more, each at least 1")
     budget = budget_of(options, data)
@@ -170,10 +179,10 @@ def main() -> None:
     for seed in budget.seeds:
         for epochs in lengths:
             for model in MODELS:
-                trained = measured(data, model, epochs, budget, seed, options.runs)
+                trained = measured(data, network, model, epochs, budget, seed, options.runs)
                 found[model][epochs].append(trained)
-    report = page(data, budget, found, options.out)
-    write_atomically(options.out / f"{data}.md", report.markdown())
+    report = page(data, network, budget, found, options.out)
+    write_atomically(options.out / f"{data}-{network}.md", report.markdown())
     rows = [
         {"model": model, "epochs": epochs, "seed": seed, "s2": run.variance}
         | dataclasses.asdict(point)
@@ -182,7 +191,7 @@ def main() -> None:
         for seed, run in zip(budget.seeds, runs, strict=True)
         for point in run.points.values()
     ]
-    write_csv(options.out / f"{data}.csv", rows)
+    write_csv(options.out / f"{data}-{network}.csv", rows)
 
 
 if __name__ == "__main__":

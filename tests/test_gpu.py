@@ -35,17 +35,29 @@ class Watched(Batches):
             yield images
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("digits-")])
-def test_no_step_waits_for_the_gpu(name: str, tmp_path: Path) -> None:
+OBJECTIVES: list[tuple[str, dict[str, Any]]] = [
+    *((name, {}) for name in NAMES if name.startswith("digits-")),
+    ("digits-fisher", {"prior": "pairwise"}),
+    ("digits-fisher", {"prior": "energy"}),
+    ("digits-fisher", {"posterior_order": 4}),
+]
+
+
+@pytest.mark.parametrize(("name", "objective"), OBJECTIVES, ids=str)
+def test_no_step_waits_for_the_gpu(name: str, objective: dict[str, Any], tmp_path: Path) -> None:
     chosen = recipe(name)
-    chosen = replace(chosen, model=replace(chosen.model, network="small"))
+    chosen = replace(
+        chosen,
+        model=replace(chosen.model, network="small"),
+        objective=replace(chosen.objective, **objective),
+    )
     config = replace(chosen.training, epochs=1, device="cuda", log_every=100)
     torch.manual_seed(0)
-    objective = build_objective(chosen, (1, 8, 8))
+    minimised = build_objective(chosen, (1, 8, 8))
     batches = Watched(IMAGES, 16, chosen.model.value_range, device="cuda")
     run = RunDirectory.create(tmp_path / "run", {})
     try:
-        train(objective, build_optimizer(objective, chosen), batches, config, run, progress=False)
+        train(minimised, build_optimizer(minimised, chosen), batches, config, run, progress=False)
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert run.metrics()[-1]["step"] == 10

@@ -23,7 +23,7 @@ def train(
     out: Path,
     resume: bool = False,
     network: str = "mlp",
-    objective: Mapping[str, float] = MappingProxyType({}),
+    objective: Mapping[str, Any] = MappingProxyType({}),
     **training: Any,
 ) -> list[dict[str, Any]]:
     """On the GPU; the learning rate changes on the way, which makes a new recording."""
@@ -65,9 +65,22 @@ def test_captured_steps_are_eager_steps(
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("network", ["mlp", "small"])
-def test_images_are_drawn_anew_in_a_captured_step(network: str, tmp_path: Path) -> None:
-    """Those whose score terms are estimated."""
-    how = {"network": network, "objective": {"score_fraction": 0.25}}
+@pytest.mark.parametrize(
+    "objective",
+    [
+        {"score_fraction": 0.25},  # images are drawn anew in every step
+        {"noise": 1.0},
+        {"prior": "pairwise"},
+        {"prior": "energy"},
+        {"posterior_order": 4},
+        {"variances": "pixel"},
+    ],
+    ids=str,
+)
+def test_captured_steps_of_every_fisher_objective(
+    objective: dict[str, Any], network: str, tmp_path: Path
+) -> None:
+    how: dict[str, Any] = {"network": network, "objective": objective}
     eager = train("digits-fisher", tmp_path / "eager", **how)
     assert_same(train("digits-fisher", tmp_path / "captured", capture=True, **how), eager)
 

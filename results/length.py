@@ -70,10 +70,9 @@ def measured(
     """One training, which is made unless it has been."""
     name, fields = MODELS[model]
     cut = dataclasses.replace(budget, epochs=epochs, noise=NOISE)
-    path, chosen = run_of(data, name, "default", cut, seed, runs, **fields)
-    chosen = dataclasses.replace(chosen, model=dataclasses.replace(chosen.model, network=network))
-    path = runs / f"{path.parent.name}-{network}-epochs-{epochs}" / path.name
-    own = Measures(train_once(path, chosen), Protocol.of(cut, map_images=0), runs / "extractors")
+    root = runs / f"epochs-{epochs}"
+    run = run_of(data, name, "default", cut, seed, root, network=network, **fields)
+    own = Measures(train_once(*run), Protocol.of(cut, map_images=0), runs / "extractors")
     likelihood = own.model.likelihood
     return Trained(
         {point.level: point for point in own.points("noise")},

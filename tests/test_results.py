@@ -8,14 +8,19 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import fmean
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
 
+from fisherae.autoencoder import Autoencoder
 from fisherae.cli import main
 from fisherae.errors import InputError
 from fisherae.evaluation.robustness import RobustnessPoint
-from fisherae.priors import energy
+from fisherae.networks import mlp
+from fisherae.priors import StandardNormal, energy
+from fisherae.recipes.run import recipe_of
 from fisherae.studies import models
 from fisherae.studies.config import BUDGETS
 from fisherae.training import loop
@@ -127,6 +132,61 @@ def test_what_counts_in_score_fractions(script: Callable[[str], ModuleType]) -> 
     assert (found.std, found.counts) == (None, False)
 
 
+def test_movement(script: Callable[[str], ModuleType]) -> None:
+    """Noise only scatters what a linear encoder finds, and shifts a square by its variance."""
+    study = script("encoders")
+    weight = torch.randn(3, 4, 4, dtype=torch.float64)
+
+    class Linear(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            mean = torch.einsum("nchw,dhw->nd", x, weight)
+            return torch.cat([mean, torch.zeros_like(mean)], 1)
+
+    class Square(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            mean = x.square().mean((1, 2, 3))[:, None]
+            return torch.cat([mean, torch.zeros_like(mean)], 1)
+
+    def moved(encoder: nn.Module, dim: int) -> Any:
+        model = Autoencoder(encoder, mlp.decoder((1, 4, 4), dim), StandardNormal(dim))
+        return study.movement(model, images, 0.25, draws=50)
+
+    images = torch.rand(2_000, 1, 4, 4, dtype=torch.float64)
+    spread = torch.einsum("nchw,dhw->nd", images, weight).var(0).sum().sqrt().item()
+    linear = moved(Linear(), 3)
+    length = weight.square().sum().sqrt().item()
+    assert linear.scatter == pytest.approx(0.5 * length / spread, rel=0.02)
+    assert linear.shift < 0.1 * linear.scatter
+    square = moved(Square(), 1)
+    of_clean = images.square().mean((1, 2, 3)).std().item()
+    assert square.shift == pytest.approx(0.25 / of_clean, rel=0.02)
+
+
+def test_encoders(
+    script: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A training of every model with every activation; the page says what the numbers say."""
+    study = script("encoders")
+    monkeypatch.setattr(study, "ACTIVATIONS", {"tanh": "tanh", "silu": "SiLU"})
+    words = ["encoders.py", str(tmp_path / "runs"), str(tmp_path / "out"), "--data", "digits"]
+    words += ["--network", "mlp", "--budget", "smoke", "--epochs", "1", "--seeds", "3"]
+    monkeypatch.setattr(sys, "argv", words)
+    study.main()
+    with (tmp_path / "out" / "digits-mlp.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {(row["model"], row["seed"]) for row in rows} == {
+        (f"{model}, {activation}", "3")
+        for model in ("Fisher AE", "Denoising Fisher AE", "VAE")
+        for activation in ("tanh", "SiLU")
+    }
+    noisy = {row["model"]: float(row["bce"]) for row in rows if row["level"] == "1.0"}
+    best = min(("VAE, tanh", "VAE, SiLU"), key=lambda name: noisy[name])
+    page = (tmp_path / "out" / "digits-mlp.md").read_text(encoding="utf-8")
+    assert f"least with {best}, {noisy[best]:.3f}" in page
+    runs = (tmp_path / "runs" / "epochs-1").iterdir()
+    assert {recipe_of(run / "seed-3").model.encoder_activation for run in runs} == {"tanh", "silu"}
+
+
 def test_length(
     script: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -138,7 +198,7 @@ def test_length(
     words += ["--budget", "smoke", "--epochs", "3", "1", "--seeds", "0", "5"]
     monkeypatch.setattr(sys, "argv", words)
     study.main()
-    with (tmp_path / "out" / "digits.csv").open() as file:
+    with (tmp_path / "out" / "digits-mlp.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert {(row["model"], row["epochs"], row["seed"]) for row in rows} == {
         (model, epochs, seed)
@@ -157,7 +217,7 @@ def test_length(
         for epochs in ("1", "3")
     }
     best = min(noisy, key=lambda epochs: noisy[epochs])
-    page = (tmp_path / "out" / "digits.md").read_text(encoding="utf-8")
+    page = (tmp_path / "out" / "digits-mlp.md").read_text(encoding="utf-8")
     assert f"VAE: the BCE at σ² = 1 is least after {best} epochs, {noisy[best]:.3f}" in page
     assert (f"; after 3 it is {noisy['3']:.3f}" in page) == (best == "1")
 

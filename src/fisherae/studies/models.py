@@ -53,10 +53,10 @@ def runs_of(
 
 
 def run_of(
-    data: str, model: str, preset: Preset, budget: Budget, seed: int, root: Path, **objective: Any
+    data: str, model: str, preset: Preset, budget: Budget, seed: int, root: Path, **fields: Any
 ) -> tuple[Path, Recipe]:
-    """Where one run is or will be, and its recipe; fields of the objective that differ from the
-    recipe's are part of the directory's name.
+    """Where one run is or will be, and its recipe; fields of the model and of the objective that
+    differ from the recipe's are part of the directory's name.
 
     Example:
         >>> from fisherae.studies.config import BUDGETS
@@ -65,17 +65,16 @@ def run_of(
         >>> path.as_posix(), recipe.objective.noise
         ('runs/digits-dae-noise-1.0/seed-0', 1.0)
     """
-    default: Any = budgeted(f"{data}-{model}", preset, budget, seed)
-    chosen = dataclasses.replace(
-        default, objective=dataclasses.replace(default.objective, **objective)
-    )
-    parts = [data, model, *([preset] if preset != "default" else [])]
-    parts += [
-        f"{name}-{value}".lower().replace("_", "-")
-        for name, value in objective.items()
-        if value != getattr(default.objective, name)
-    ]
-    return root / "-".join(parts) / f"seed-{seed}", chosen
+    chosen: Any = budgeted(f"{data}-{model}", preset, budget, seed)
+    names = [data, model, *([preset] if preset != "default" else [])]
+    for name, value in fields.items():
+        part = "model" if hasattr(chosen.model, name) else "objective"
+        section = getattr(chosen, part)
+        if value != getattr(section, name):
+            names.append(f"{name}-{value}".lower().replace("_", "-"))
+            section = dataclasses.replace(section, **{name: value})
+            chosen = dataclasses.replace(chosen, **{part: section})
+    return root / "-".join(names) / f"seed-{seed}", chosen
 
 
 def train_once(path: Path, recipe: Recipe, progress: bool = True) -> Path:

@@ -1,0 +1,207 @@
+r"""What noise does to an encoder, by its activation.
+
+Noise of variance v scatters a latent μ(x + √v e) and shifts its mean, the more the more μ bends: by
+½ v tr ∇²μ in small noise. The stability term sees the slope at clean images and limits the scatter,
+not the shift. Here both are measured, with the errors they lead to, for several activations of the
+encoder, of the Fisher AE, of one that sees noise, and of the VAE. What was trained or measured
+before is taken as it is.
+
+    python results/encoders.py RUNS OUT [--data mnist|digits] [--network small|mlp|mnist]
+                               [--epochs 20] [--budget cpu] [--seeds 0 1 2]
+                                             RUNS gets the runs; writes OUT/DATA-NETWORK.md, its
+                                             figures and its numbers; on MNIST an hour a seed
+"""
+
+import dataclasses
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any, NamedTuple
+
+import torch
+from torch import Generator, Tensor
+
+from fisherae.autoencoder import Autoencoder
+from fisherae.cli import exit_code
+from fisherae.data.corruptions import GaussianNoise
+from fisherae.evaluation.figures import error_curves, save_figure, tradeoff, write_csv
+from fisherae.evaluation.report import Cell, Report, spread
+from fisherae.evaluation.robustness import RobustnessPoint, posterior_means
+from fisherae.files import write_atomically
+from fisherae.studies.config import Budget
+from fisherae.studies.measures import Measures, Protocol
+from fisherae.studies.models import run_of, train_once
+from fisherae.studies.options import add_trainings, budget_of, study_command, study_parser
+from fisherae.studies.pages import begun
+
+MODELS: dict[str, tuple[str, dict[str, Any]]] = {
+    "Fisher AE": ("fisher", {"variance": 0.1, "learn_variance": False}),
+    "Denoising Fisher AE": ("fisher-denoising", {}),
+    "VAE": ("vae", {}),
+}
+ACTIVATIONS = {
+    "tanh": "tanh",
+    "softplus": "softplus",
+    "elu": "ELU",
+    "silu": "SiLU",
+    "leaky_relu": "leaky ReLU",
+}
+NOISE = (0.0, 0.05, 0.2, 0.5, 1.0)
+SHOWN = (0.0, 0.2, 1.0)
+MOVED_BY = 0.2  # noise at which shift and scatter are told
+DRAWS = 8
+IMAGES = 1_000
+
+
+class Movement(NamedTuple):
+    """Of the latents under noise: root mean squares, relative to the spread of clean latents."""
+
+    shift: float
+    scatter: float
+
+
+class Trained(NamedTuple):
+    """One training, under noise: errors and clusters, and how far its latents move."""
+
+    points: dict[float, RobustnessPoint]
+    moved: dict[float, Movement]
+
+
+Found = dict[str, list[Trained]]  # by model and activation; a training for every seed
+
+
+def movement(model: Autoencoder, images: Tensor, variance: float, draws: int = DRAWS) -> Movement:
+    """How far noise moves the mean of a latent, and how far single draws lie from that mean."""
+    noise, generator = GaussianNoise(variance), Generator().manual_seed(0)
+    clean = posterior_means(model, images)
+    noisy = torch.stack([posterior_means(model, noise(images, generator)) for _ in range(draws)])
+    of_clean = (clean - clean.mean(0)).square().sum(1).mean()
+    scatter = noisy.var(0).sum(1).mean()
+    # The mean over few draws scatters as well, by its share.
+    shift = (noisy.mean(0) - clean).square().sum(1).mean() - scatter / draws
+    return Movement(*((part.clamp_min(0) / of_clean).sqrt().item() for part in (shift, scatter)))
+
+
+def measured(run: Path, budget: Budget, extractors: Path) -> Trained:
+    own = Measures(run, Protocol.of(budget, map_images=0), extractors)
+    some = own.images[:IMAGES]
+    return Trained(
+        {point.level: point for point in own.points("noise")},
+        {level: movement(own.model, some, level) for level in NOISE[1:]},
+    )
+
+
+def rows_of(found: Found) -> list[list[Cell]]:
+    """Models and activations down; clean and noisy errors and clusters, and movements across."""
+    return [
+        [
+            name,
+            *(
+                _spread([getattr(run.points[level], measure) for run in runs])
+                for measure in ("bce", "nmi")
+                for level in SHOWN
+            ),
+            *(_spread(moved) for moved in zip(*(run.moved[MOVED_BY] for run in runs), strict=True)),
+        ]
+        for name, runs in found.items()
+    ]
+
+
+def _spread(values: Sequence[Any]) -> str | None:
+    return None if None in values else spread(values)
+
+
+def conclusion(found: Found, model: str) -> str:
+    """Under the largest noise the best activation of a model, and its worst."""
+    noisy = {
+        name: fmean(run.points[NOISE[-1]].bce or math.nan for run in runs)
+        for name, runs in found.items()
+        if name.startswith(f"{model}, ")
+    }
+    best, worst = min(noisy, key=lambda name: noisy[name]), max(noisy, key=lambda name: noisy[name])
+    return (
+        f"- BCE at σ² = {NOISE[-1]:g}: least with {best}, {noisy[best]:.3f}; most with {worst}, "
+        f"{noisy[worst]:.3f}. At σ² = {MOVED_BY:g} noise shifts the latents of the first by "
+        f"{fmean(run.moved[MOVED_BY].shift for run in found[best]):.2f} of their spread, those of "
+        f"the second by {fmean(run.moved[MOVED_BY].shift for run in found[worst]):.2f}."
+    )
+
+
+def page(data: str, network: str, budget: Budget, found: Found, out: Path) -> Report:
+    report = begun(f"What noise does to an encoder, by its activation, on {data}", study_command())
+    report.text(
+        f"{budget.in_words()}, networks “{network}”, {budget.seeds_in_words()}; means and standard "
+        "deviations over them. The decoder of the Fisher AE has s² = 0.1, fixed."
+    )
+    report.text("\n".join(conclusion(found, model) for model in MODELS))
+    moved = {name: [run.moved[MOVED_BY] for run in runs] for name, runs in found.items()}
+    of_what = f"of the latents at σ² = {MOVED_BY:g}, share of their spread"
+    figures = {
+        "bce": error_curves(
+            {name: [list(run.points.values()) for run in runs] for name, runs in found.items()},
+            "bce",
+            "noise variance σ²",
+        ),
+        "movement": tradeoff(
+            {name: [(one.scatter, one.shift) for one in own] for name, own in moved.items()},
+            f"scatter {of_what}",
+            f"shift {of_what}",
+            [name for name in moved if not name.startswith("VAE")],
+        ),
+    }
+    for kind, figure in figures.items():
+        saved = save_figure(figure, out / f"{data}-{network}-{kind}")
+        alt = figure.axes[0].get_ylabel() + " against " + figure.axes[0].get_xlabel()
+        report.figure(figure, alt=alt, link=saved[0].name, saved=saved)
+    header = ["model"] + [f"{name}, σ² = {level:g}" for name in ("BCE", "NMI") for level in SHOWN]
+    return report.table(
+        [*header, "shift", "scatter"],
+        rows_of(found),
+        "Shift: how far the noise moves the mean of a latent, over draws of the noise; scatter: "
+        f"how far single draws lie from that mean; both at σ² = {MOVED_BY:g}, root mean squares "
+        "relative to the spread of clean latents.",
+    )
+
+
+def main() -> None:
+    parser = study_parser(__doc__)
+    parser.add_argument("runs", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--data", choices=("mnist", "digits"), default="mnist")
+    parser.add_argument("--network", choices=("small", "mlp", "mnist"), default="small")
+    parser.add_argument("--epochs", type=int, default=20)
+    add_trainings(parser)
+    options = parser.parse_args()
+    data, network = options.data, options.network
+    budget = budget_of(options, data)
+    budget = dataclasses.replace(budget, epochs=options.epochs, noise=NOISE)
+    runs = options.runs / f"epochs-{budget.epochs}"
+    found: Found = {}
+    for model, (name, fields) in MODELS.items():
+        for activation, written in ACTIVATIONS.items():
+            chosen = {"network": network, "encoder_activation": activation, **fields}
+            found[f"{model}, {written}"] = [
+                measured(
+                    train_once(*run_of(data, name, "default", budget, seed, runs, **chosen)),
+                    budget,
+                    options.runs / "extractors",
+                )
+                for seed in budget.seeds
+            ]
+    report = page(data, network, budget, found, options.out)
+    write_atomically(options.out / f"{data}-{network}.md", report.markdown())
+    rows = [
+        {"model": name, "seed": seed}
+        | dataclasses.asdict(point)
+        | (run.moved[level]._asdict() if level in run.moved else {})
+        for name, own in found.items()
+        for seed, run in zip(budget.seeds, own, strict=True)
+        for level, point in run.points.items()
+    ]
+    write_csv(options.out / f"{data}-{network}.csv", rows)
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code(main))

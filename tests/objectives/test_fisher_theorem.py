@@ -171,6 +171,29 @@ def test_remark_1(seed: int) -> None:
     torch.testing.assert_close(terms.posterior, torch.zeros(N), atol=1e-20, rtol=0)
 
 
+@pytest.mark.parametrize("seed", SEEDS)
+def test_s2_is_the_noise_that_an_encoder_is_made_for(seed: int) -> None:
+    """With a decoder of orthogonal columns and the posterior's variances that suit it in a small s,
+    s⁴ (② + ③) is what a denoising auto-encoder minimises under noise of variance s², but for what
+    does not depend on A: ½ E ‖x − WA(x + s n)‖²."""
+    linear = with_exact_posterior(seed)
+    linear.sigma2 = linear.s2 / linear.W.square().sum(0)
+
+    def scaled(A: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        linear.A = A
+        terms = linear.losses()
+        mean, error = mean_and_error(linear.s2**2 * (terms.reconstruction + terms.stability))
+        residual = torch.eye(D) - linear.W @ A
+        through = (linear.W @ A).square().sum()
+        denoising = torch.trace(residual @ linear.S @ residual.T) + linear.s2 * through
+        return mean, error, denoising / 2
+
+    one, other = scaled(torch.randn(d, D)), scaled(torch.randn(d, D) / 8)
+    by_fisher, by_denoising = one[0] - other[0], one[2] - other[2]
+    assert abs(by_fisher - by_denoising) < 4 * (one[1] + other[1])
+    assert one[1] + other[1] < 0.02 * abs(by_denoising)
+
+
 def test_theorem_1_by_automatic_differentiation() -> None:
     """The joint divergence of eq. (8) by brute force, for a model that is not linear."""
     encoder = nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 2))

@@ -15,7 +15,6 @@ before is taken as it is.
 import dataclasses
 import math
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
@@ -99,18 +98,14 @@ def rows_of(found: Found) -> list[list[Cell]]:
         [
             name,
             *(
-                _spread([getattr(run.points[level], measure) for run in runs])
+                spread([getattr(run.points[level], measure) for run in runs])
                 for measure in ("bce", "nmi")
                 for level in SHOWN
             ),
-            *(_spread(moved) for moved in zip(*(run.moved[MOVED_BY] for run in runs), strict=True)),
+            *(spread(moved) for moved in zip(*(run.moved[MOVED_BY] for run in runs), strict=True)),
         ]
         for name, runs in found.items()
     ]
-
-
-def _spread(values: Sequence[Any]) -> str | None:
-    return None if None in values else spread(values)
 
 
 def conclusion(found: Found, model: str) -> str:

@@ -108,9 +108,9 @@ def table(found: Found) -> tuple[list[str], list[list[Cell]]]:
         [
             model,
             epochs,
-            None if runs[0].variance is None else _spread([run.variance for run in runs], 4),
+            spread(s2, 4) if (s2 := [one.variance for one in runs if one.variance]) else None,
             *(
-                _spread([getattr(run.points[level], measure) for run in runs])
+                spread([getattr(run.points[level], measure) for run in runs])
                 for measure in MEASURES
                 for level in NOISE
             ),
@@ -119,10 +119,6 @@ def table(found: Found) -> tuple[list[str], list[list[Cell]]]:
         for epochs, runs in own.items()
     ]
     return header, rows
-
-
-def _spread(values: Sequence[Any], digits: int = 3) -> str | None:
-    return None if None in values else spread(values, digits)
 
 
 def _mean(runs: Sequence[Trained], level: float) -> float:

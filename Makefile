@@ -47,6 +47,7 @@ results: setup
 	$(BIN)/python results/score_fraction.py runs/reproduce/cpu results/score_fraction/mnist
 	$(BIN)/python results/pareto.py baselines mnist --runs runs/reproduce/cpu
 	$(BIN)/python results/length.py runs/length results/length
+	$(BIN)/python results/encoders.py runs/encoders results/encoders
 	$(BIN)/python results/corruptions.py mnist results/corruptions
 	$(BIN)/python results/pareto.py baselines digits
 	$(BIN)/python results/pareto.py variances digits

@@ -15,11 +15,13 @@ before is taken as it is.
 import dataclasses
 import math
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
 
 import torch
+from matplotlib.figure import Figure
 from torch import Generator, Tensor
 
 from fisherae.autoencoder import Autoencoder
@@ -68,7 +70,7 @@ class Trained(NamedTuple):
     moved: dict[float, Movement]
 
 
-Found = dict[str, list[Trained]]  # by model and activation; a training for every seed
+Found = dict[str, list[Trained]]  # of one model, by activation; a training for every seed
 
 
 def movement(model: Autoencoder, images: Tensor, variance: float, draws: int = DRAWS) -> Movement:
@@ -83,8 +85,15 @@ def movement(model: Autoencoder, images: Tensor, variance: float, draws: int = D
     return Movement(*((part.clamp_min(0) / of_clean).sqrt().item() for part in (shift, scatter)))
 
 
-def measured(run: Path, budget: Budget, extractors: Path) -> Trained:
-    own = Measures(run, Protocol.of(budget, map_images=0), extractors)
+def measured(
+    data: str, network: str, model: str, activation: str, budget: Budget, seed: int, runs: Path
+) -> Trained:
+    """One training, which is made unless it has been."""
+    name, fields = MODELS[model]
+    chosen = {"network": network, "encoder_activation": activation, **fields}
+    root = runs / f"epochs-{budget.epochs}"
+    run = train_once(*run_of(data, name, "default", budget, seed, root, **chosen))
+    own = Measures(run, Protocol.of(budget, map_images=0), runs / "extractors")
     some = own.images[:IMAGES]
     return Trained(
         {point.level: point for point in own.points("noise")},
@@ -93,7 +102,7 @@ def measured(run: Path, budget: Budget, extractors: Path) -> Trained:
 
 
 def rows_of(found: Found) -> list[list[Cell]]:
-    """Models and activations down; clean and noisy errors and clusters, and movements across."""
+    """Activations down; clean and noisy errors and clusters, and movements across."""
     return [
         [
             name,
@@ -108,55 +117,75 @@ def rows_of(found: Found) -> list[list[Cell]]:
     ]
 
 
-def conclusion(found: Found, model: str) -> str:
-    """Under the largest noise the best activation of a model, and its worst."""
+def conclusion(found: Found) -> str:
+    """Of one model: under the largest noise the best activation, and the worst."""
     noisy = {
         name: fmean(run.points[NOISE[-1]].bce or math.nan for run in runs)
         for name, runs in found.items()
-        if name.startswith(f"{model}, ")
     }
     best, worst = min(noisy, key=lambda name: noisy[name]), max(noisy, key=lambda name: noisy[name])
+    first, second = (fmean(run.moved[MOVED_BY].shift for run in found[of]) for of in (best, worst))
     return (
-        f"- BCE at σ² = {NOISE[-1]:g}: least with {best}, {noisy[best]:.3f}; most with {worst}, "
-        f"{noisy[worst]:.3f}. At σ² = {MOVED_BY:g} noise shifts the latents of the first by "
-        f"{fmean(run.moved[MOVED_BY].shift for run in found[best]):.2f} of their spread, those of "
-        f"the second by {fmean(run.moved[MOVED_BY].shift for run in found[worst]):.2f}."
+        f"The BCE at σ² = {NOISE[-1]:g} is least with {best}, {noisy[best]:.3f}, and most with "
+        f"{worst}, {noisy[worst]:.3f}. Noise of σ² = {MOVED_BY:g} shifts the latents of the one by "
+        f"{first:.2f} of their spread, of the other by {second:.2f}."
     )
 
 
-def page(data: str, network: str, budget: Budget, found: Found, out: Path) -> Report:
+def curves(found: Found, highest: float) -> Figure:
+    """Of one model: errors under noise, by activation."""
+    points = {name: [list(run.points.values()) for run in runs] for name, runs in found.items()}
+    figure = error_curves(points, "bce", "noise variance σ²")
+    figure.axes[0].set_ylim(0, highest)  # the same for every model
+    return figure
+
+
+def movements(found: Mapping[str, Found]) -> Figure:
+    """Of all models: how far latents shift, and how far they scatter."""
+    of_what = f"of the latents at σ² = {MOVED_BY:g}, share of their spread"
+    return tradeoff(
+        {
+            f"{model}, {name}": [
+                (run.moved[MOVED_BY].scatter, run.moved[MOVED_BY].shift) for run in runs
+            ]
+            for model, own in found.items()
+            for name, runs in own.items()
+        },
+        f"scatter {of_what}",
+        f"shift {of_what}",
+        [f"{model}, {name}" for model, own in found.items() if "Fisher" in model for name in own],
+    )
+
+
+def page(data: str, network: str, budget: Budget, found: Mapping[str, Found], out: Path) -> Report:
     report = begun(f"What noise does to an encoder, by its activation, on {data}", study_command())
     report.text(
-        f"{budget.in_words()}, networks “{network}”, {budget.seeds_in_words()}; means and standard "
-        "deviations over them. The decoder of the Fisher AE has s² = 0.1, fixed."
+        f"{budget.in_words()}, networks “{network}”, {budget.seeds_in_words()}. The decoder of the "
+        "Fisher AE that sees clean images has s² = 0.1, fixed."
     )
-    report.text("\n".join(conclusion(found, model) for model in MODELS))
-    moved = {name: [run.moved[MOVED_BY] for run in runs] for name, runs in found.items()}
-    of_what = f"of the latents at σ² = {MOVED_BY:g}, share of their spread"
-    figures = {
-        "bce": error_curves(
-            {name: [list(run.points.values()) for run in runs] for name, runs in found.items()},
-            "bce",
-            "noise variance σ²",
-        ),
-        "movement": tradeoff(
-            {name: [(one.scatter, one.shift) for one in own] for name, own in moved.items()},
-            f"scatter {of_what}",
-            f"shift {of_what}",
-            [name for name in moved if not name.startswith("VAE")],
-        ),
-    }
-    for kind, figure in figures.items():
+
+    def draw(figure: Figure, kind: str, alt: str) -> None:
         saved = save_figure(figure, out / f"{data}-{network}-{kind}")
-        alt = figure.axes[0].get_ylabel() + " against " + figure.axes[0].get_xlabel()
         report.figure(figure, alt=alt, link=saved[0].name, saved=saved)
-    header = ["model"] + [f"{name}, σ² = {level:g}" for name in ("BCE", "NMI") for level in SHOWN]
-    return report.table(
-        [*header, "shift", "scatter"],
-        rows_of(found),
-        "Shift: how far the noise moves the mean of a latent, over draws of the noise; scatter: "
-        f"how far single draws lie from that mean; both at σ² = {MOVED_BY:g}, root mean squares "
-        "relative to the spread of clean latents.",
+
+    draw(movements(found), "movement", "how far noise shifts latents, and scatters them")
+    header = ["encoder"] + [f"{name}, σ² = {level:g}" for name in ("BCE", "NMI") for level in SHOWN]
+    highest = 1.1 * max(
+        run.points[NOISE[-1]].bce or 0
+        for own in found.values()
+        for runs in own.values()
+        for run in runs
+    )
+    for model, own in found.items():
+        report.heading(model).text(conclusion(own))
+        kind = model.lower().replace(" ", "-")
+        draw(curves(own, highest), kind, f"BCE of the {model} against noise variance")
+        report.table([*header, "shift", "scatter"], rows_of(own))
+    return report.text(
+        "Shift: how far noise moves the mean of a latent, over draws of the noise; scatter: how "
+        f"far single draws lie from that mean; both at σ² = {MOVED_BY:g}, root mean squares "
+        "relative to the spread of clean latents. Numbers are means and standard deviations over "
+        "the seeds."
     )
 
 
@@ -172,27 +201,25 @@ def main() -> None:
     data, network = options.data, options.network
     budget = budget_of(options, data)
     budget = dataclasses.replace(budget, epochs=options.epochs, noise=NOISE)
-    runs = options.runs / f"epochs-{budget.epochs}"
-    found: Found = {}
-    for model, (name, fields) in MODELS.items():
-        for activation, written in ACTIVATIONS.items():
-            chosen = {"network": network, "encoder_activation": activation, **fields}
-            found[f"{model}, {written}"] = [
-                measured(
-                    train_once(*run_of(data, name, "default", budget, seed, runs, **chosen)),
-                    budget,
-                    options.runs / "extractors",
-                )
+    found: dict[str, Found] = {
+        model: {
+            written: [
+                measured(data, network, model, activation, budget, seed, options.runs)
                 for seed in budget.seeds
             ]
+            for activation, written in ACTIVATIONS.items()
+        }
+        for model in MODELS
+    }
     report = page(data, network, budget, found, options.out)
     write_atomically(options.out / f"{data}-{network}.md", report.markdown())
     rows = [
-        {"model": name, "seed": seed}
+        {"model": model, "activation": name, "seed": seed}
         | dataclasses.asdict(point)
         | (run.moved[level]._asdict() if level in run.moved else {})
-        for name, own in found.items()
-        for seed, run in zip(budget.seeds, own, strict=True)
+        for model, own in found.items()
+        for name, runs_of_all in own.items()
+        for seed, run in zip(budget.seeds, runs_of_all, strict=True)
         for level, point in run.points.items()
     ]
     write_csv(options.out / f"{data}-{network}.csv", rows)

@@ -59,7 +59,7 @@ IMAGES = 1_000
 class Movement(NamedTuple):
     """Of the latents under noise: root mean squares, relative to the spread of clean latents."""
 
-    shift: float
+    mean_shift: float
     scatter: float
 
 
@@ -124,7 +124,9 @@ def conclusion(found: Found) -> str:
         for name, runs in found.items()
     }
     best, worst = min(noisy, key=lambda name: noisy[name]), max(noisy, key=lambda name: noisy[name])
-    first, second = (fmean(run.moved[MOVED_BY].shift for run in found[of]) for of in (best, worst))
+    first, second = (
+        fmean(run.moved[MOVED_BY].mean_shift for run in found[of]) for of in (best, worst)
+    )
     return (
         f"The BCE at σ² = {NOISE[-1]:g} is least with {best}, {noisy[best]:.3f}, and most with "
         f"{worst}, {noisy[worst]:.3f}. Noise of σ² = {MOVED_BY:g} shifts the latents of the one by "
@@ -146,7 +148,7 @@ def movements(found: Mapping[str, Found]) -> Figure:
     return tradeoff(
         {
             f"{model}, {name}": [
-                (run.moved[MOVED_BY].scatter, run.moved[MOVED_BY].shift) for run in runs
+                (run.moved[MOVED_BY].scatter, run.moved[MOVED_BY].mean_shift) for run in runs
             ]
             for model, own in found.items()
             for name, runs in own.items()

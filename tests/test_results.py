@@ -156,10 +156,10 @@ def test_movement(script: Callable[[str], ModuleType]) -> None:
     linear = moved(Linear(), 3)
     length = weight.square().sum().sqrt().item()
     assert linear.scatter == pytest.approx(0.5 * length / spread, rel=0.02)
-    assert linear.shift < 0.1 * linear.scatter
+    assert linear.mean_shift < 0.1 * linear.scatter
     square = moved(Square(), 1)
     of_clean = images.square().mean((1, 2, 3)).std().item()
-    assert square.shift == pytest.approx(0.25 / of_clean, rel=0.02)
+    assert square.mean_shift == pytest.approx(0.25 / of_clean, rel=0.02)
 
 
 def test_encoders(

@@ -26,6 +26,11 @@ from fisherae.studies.config import BUDGETS
 from fisherae.training import loop
 
 
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
 def test_priors(
     script: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -41,8 +46,7 @@ def test_priors(
     words += ["--samples", "40", "--extractor", "random-cnn"]
     monkeypatch.setattr(sys, "argv", ["priors.py", *words])
     priors.main()
-    with (tmp_path / "out" / "scores.csv").open() as file:
-        rows = list(csv.DictReader(file))
+    rows = rows_of(tmp_path / "out" / "scores.csv")
     assert {(row["model"], row["prior"], row["metric"]) for row in rows} == {
         (model, prior, f"{metric}[random-cnn]")
         for model in ("digits-fisher, pairwise", "digits-vae")
@@ -69,11 +73,9 @@ def test_wild(
     labels = {wild.LABELS[model] for model in wild.MODELS}
     for label in wild.OURS:
         assert f"BCE of the {label} is smaller than the VAE's under " in page
-    with (tmp_path / "out" / "suite.csv").open() as file:
-        assert {row["model"] for row in csv.DictReader(file)} == labels
-    with (tmp_path / "out" / "attack.csv").open() as file:
-        levels = {(row["model"], row["perturbation"], row["level"]) for row in csv.DictReader(file)}
-    assert levels == {
+    assert {row["model"] for row in rows_of(tmp_path / "out" / "suite.csv")} == labels
+    attacks = rows_of(tmp_path / "out" / "attack.csv")
+    assert {(row["model"], row["perturbation"], row["level"]) for row in attacks} == {
         (model, kind, str(share))
         for model in labels
         for kind in ("random", "l2", "linf")
@@ -93,11 +95,10 @@ def test_score_fraction(
     assert trained == {
         "digits-fisher", *(f"digits-fisher-score-fraction-{part}" for part in (0.5, 0.25, 0.125))
     }  # fmt: skip
-    with (tmp_path / "out" / "points.csv").open() as file:
-        rows = [
-            {key: float(row[key]) for key in ("score_fraction", "level", "nmi")}
-            for row in csv.DictReader(file)
-        ]
+    rows = [
+        {key: float(row[key]) for key in ("score_fraction", "level", "nmi")}
+        for row in rows_of(tmp_path / "out" / "points.csv")
+    ]
     full, half = (
         {
             level: fmean(r["nmi"] for r in rows if (r["score_fraction"], r["level"]) == at)
@@ -172,8 +173,7 @@ def test_encoders(
     words += ["--network", "mlp", "--budget", "smoke", "--epochs", "1", "--seeds", "3"]
     monkeypatch.setattr(sys, "argv", words)
     study.main()
-    with (tmp_path / "out" / "digits-mlp.csv").open() as file:
-        rows = list(csv.DictReader(file))
+    rows = rows_of(tmp_path / "out" / "digits-mlp.csv")
     assert {(row["model"], row["activation"], row["seed"]) for row in rows} == {
         (model, activation, "3")
         for model in ("Fisher AE", "Denoising Fisher AE", "VAE")
@@ -202,8 +202,7 @@ def test_length(
     words += ["--budget", "smoke", "--epochs", "3", "1", "--seeds", "0", "5"]
     monkeypatch.setattr(sys, "argv", words)
     study.main()
-    with (tmp_path / "out" / "digits-mlp.csv").open() as file:
-        rows = list(csv.DictReader(file))
+    rows = rows_of(tmp_path / "out" / "digits-mlp.csv")
     assert {(row["model"], row["epochs"], row["seed"]) for row in rows} == {
         (model, epochs, seed)
         for model in (fixed, "VAE")
@@ -245,8 +244,7 @@ def test_masking(
     monkeypatch.setattr(sys, "argv", [*words, "--budget", "smoke"])
     monkeypatch.setattr(study, "FRACTIONS", (0.0, 0.5))
     study.main()
-    with (tmp_path / "out" / "errors.csv").open() as file:
-        rows = list(csv.DictReader(file))
+    rows = rows_of(tmp_path / "out" / "errors.csv")
     assert {(row["model"], row["input"]) for row in rows} == {
         (model, shown) for model in ("Fisher AE", "VAE") for shown in study.INPUTS
     }

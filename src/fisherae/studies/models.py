@@ -65,16 +65,22 @@ def run_of(
         >>> path.as_posix(), recipe.objective.noise
         ('runs/digits-dae-noise-1.0/seed-0', 1.0)
     """
-    chosen: Any = budgeted(f"{data}-{model}", preset, budget, seed)
-    names = [data, model, *([preset] if preset != "default" else [])]
-    for name, value in fields.items():
-        part = "model" if hasattr(chosen.model, name) else "objective"
-        section = getattr(chosen, part)
-        if value != getattr(section, name):
-            names.append(f"{name}-{value}".lower().replace("_", "-"))
-            section = dataclasses.replace(section, **{name: value})
-            chosen = dataclasses.replace(chosen, **{part: section})
-    return root / "-".join(names) / f"seed-{seed}", chosen
+    default: Any = budgeted(f"{data}-{model}", preset, budget, seed)
+    of_model = {name: value for name, value in fields.items() if hasattr(default.model, name)}
+    of_objective = {name: value for name, value in fields.items() if name not in of_model}
+    chosen = dataclasses.replace(
+        default,
+        model=dataclasses.replace(default.model, **of_model),
+        objective=dataclasses.replace(default.objective, **of_objective),
+    )
+    before = dataclasses.asdict(default.model) | dataclasses.asdict(default.objective)
+    parts = [data, model, *([preset] if preset != "default" else [])]
+    parts += [
+        f"{name}-{value}".lower().replace("_", "-")
+        for name, value in fields.items()
+        if value != before[name]
+    ]
+    return root / "-".join(parts) / f"seed-{seed}", chosen
 
 
 def train_once(path: Path, recipe: Recipe, progress: bool = True) -> Path:

@@ -34,7 +34,13 @@ from fisherae.files import write_atomically
 from fisherae.studies.config import Budget
 from fisherae.studies.measures import Measures, Protocol
 from fisherae.studies.models import run_of, train_once
-from fisherae.studies.options import add_trainings, budget_of, study_command, study_parser
+from fisherae.studies.options import (
+    NETWORKS,
+    add_trainings,
+    budget_of,
+    study_command,
+    study_parser,
+)
 from fisherae.studies.pages import begun
 
 MODELS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -162,7 +168,7 @@ def movements(found: Mapping[str, Found]) -> Figure:
 def page(data: str, network: str, budget: Budget, found: Mapping[str, Found], out: Path) -> Report:
     report = begun(f"What noise does to an encoder, by its activation, on {data}", study_command())
     report.text(
-        f"{budget.in_words()}, networks “{network}”, {budget.seeds_in_words()}. The decoder of the "
+        f"{budget.in_words()}, {NETWORKS[network]}, {budget.seeds_in_words()}. The decoder of the "
         "Fisher AE that sees clean images has s² = 0.1, fixed."
     )
 
@@ -196,7 +202,7 @@ def main() -> None:
     parser.add_argument("runs", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--data", choices=("mnist", "digits"), default="mnist")
-    parser.add_argument("--network", choices=("small", "mlp", "mnist"), default="small")
+    parser.add_argument("--network", choices=NETWORKS, default="small")
     parser.add_argument("--epochs", type=int, default=20)
     add_trainings(parser)
     options = parser.parse_args()

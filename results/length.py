@@ -33,7 +33,13 @@ from fisherae.files import write_atomically
 from fisherae.studies.config import Budget
 from fisherae.studies.measures import Measures, Protocol
 from fisherae.studies.models import run_of, train_once
-from fisherae.studies.options import add_trainings, budget_of, study_command, study_parser
+from fisherae.studies.options import (
+    NETWORKS,
+    add_trainings,
+    budget_of,
+    study_command,
+    study_parser,
+)
 from fisherae.studies.pages import begun
 
 MODELS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -44,11 +50,6 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "VAE": ("vae", {}),
 }
 EPOCHS = (1, 4, 20, 100)
-NETWORKS = {
-    "mlp": "fully connected networks",
-    "small": "small convolutional networks",
-    "mnist": "the networks of Table 2",
-}
 NOISE = (0.0, 0.2, 1.0)
 MEASURES: tuple[Measure, ...] = ("bce", "nmi")
 SHOWN: tuple[tuple[Measure, float], ...] = (("bce", 1.0), ("bce", 0.0), ("nmi", 1.0))

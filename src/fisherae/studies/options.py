@@ -7,7 +7,14 @@ from pathlib import Path
 
 from fisherae.studies.config import BUDGETS, Budget
 
-__all__ = ["add_trainings", "budget_of", "study_command", "study_parser"]
+__all__ = ["NETWORKS", "add_trainings", "budget_of", "study_command", "study_parser"]
+
+NETWORKS = {
+    "mlp": "fully connected networks",
+    "small": "small convolutional networks",
+    "mnist": "the networks of Table 2",
+}
+"""What a study may train instead of a recipe's own."""
 
 
 def study_parser(doc: str | None) -> argparse.ArgumentParser:

@@ -57,8 +57,8 @@ class ModelConfig:
 
     encoder_activation: Activation = "silu"
     """Activation in the encoder. The stability term differentiates the encoder twice: a
-    piecewise linear activation hides part of the network from it. A convolutional encoder that sees
-    clean images only is shifted least by noise with tanh."""
+    piecewise linear activation hides part of the network from it. Where a convolutional encoder
+    sees clean images only, noise shifts its latents far less with tanh."""
 
     @property
     def value_range(self) -> tuple[float, float]:

@@ -87,6 +87,17 @@ def test_evaluate(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (trained / "robustness-mask.json").exists()
 
 
+def test_evaluate_refined(trained: Path) -> None:
+    """Beside what the encoder alone does, which stays; on clean images the search explains more."""
+    words = ("evaluate", trained, "--levels", "0", "0.5", "--images", "50")
+    assert run(*words) == 0
+    alone = (trained / "robustness-noise.json").read_text()
+    assert run(*words, "--refine") == 0
+    assert (trained / "robustness-noise.json").read_text() == alone
+    refined = json.loads((trained / "robustness-noise-refined.json").read_text())
+    assert refined["points"][0]["mse"] < json.loads(alone)["points"][0]["mse"]
+
+
 def test_evaluate_under_the_suite(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("evaluate", trained, "--corruption", "suite", "--images", "40") == 0
     printed = capsys.readouterr().out

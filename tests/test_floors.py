@@ -1,7 +1,7 @@
 """The floors of the house: nothing imports upwards.
 
-distributions, divergences → priors, networks → samplers → auto-encoder → objectives, data,
-training, evaluation → recipes → studies → estimator, command line.
+distributions, divergences → priors, networks → samplers → auto-encoder → objectives, inference,
+data → training, evaluation → recipes → studies → estimator, command line.
 """
 
 import ast
@@ -18,7 +18,7 @@ FLOORS = [
     {"priors", "networks"},
     {"samplers"},
     {"autoencoder"},
-    {"objectives", "data"},
+    {"objectives", "inference", "data"},
     {"training", "evaluation"},
     {"recipes"},
     {"studies"},

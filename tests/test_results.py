@@ -83,6 +83,39 @@ def test_wild(
     }
 
 
+@pytest.mark.filterwarnings(r"ignore:.*(posterior collapse|latents tell|as trained)")
+def test_inference(
+    script: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Measures each model twice, measures it once; what the page says is what its numbers say."""
+    study = script("inference")
+    few = {label: study.MODELS[label] for label in study.SHOWN_UNDER_OTHERS}
+    monkeypatch.setattr(study, "MODELS", few)
+    words = ["inference.py", str(tmp_path / "runs"), str(tmp_path / "out"), "--data", "digits"]
+    words += ["--network", "mlp", "--epochs", "1", "--images", "40", "--budget", "smoke"]
+    monkeypatch.setattr(sys, "argv", [*words, "--seeds", "0"])
+    study.main()
+    rows = rows_of(tmp_path / "out" / "digits-mlp.csv")
+    shown = {f"σ² = {level:g}" for level in study.NOISE} | set(study.OTHERS)
+    assert {(row["model"], row["latents"], row["shown"]) for row in rows} == {
+        (label, kind, at) for label in few for kind in ("encoded", "refined") for at in shown
+    }
+    vae = {
+        row["latents"]: float(row["bce"])
+        for row in rows
+        if (row["model"], row["shown"]) == ("VAE", study.NOISY)
+    }
+    page = (tmp_path / "out" / "digits-mlp.md").read_text(encoding="utf-8")
+    assert f"- VAE: BCE at σ² = 1 {vae['encoded']:.3f} → {vae['refined']:.3f} (" in page
+    for figure in ("refined", "front"):
+        assert (tmp_path / "out" / f"digits-mlp-{figure}.svg").is_file()
+    monkeypatch.setattr(
+        "fisherae.studies.measures.robustness", lambda *_, **__: pytest.fail("again")
+    )
+    study.main()
+    assert rows_of(tmp_path / "out" / "digits-mlp.csv") == rows
+
+
 def test_score_fraction(
     script: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

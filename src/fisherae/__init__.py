@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from fisherae.divergences import fisher_divergence, hyvarinen_score
     from fisherae.errors import InputError, NonFiniteError
     from fisherae.estimator import FisherAutoencoder
+    from fisherae.inference import refined
     from fisherae.objectives import (
         ContractiveObjective,
         DenoisingObjective,
@@ -66,6 +67,7 @@ __all__ = [
     "hyvarinen_score",
     "load",
     "networks",
+    "refined",
     "sample",
 ]
 
@@ -82,6 +84,7 @@ _HOMES = {
     "divergences": ("fisher_divergence", "hyvarinen_score"),
     "errors": ("InputError", "NonFiniteError"),
     "estimator": ("FisherAutoencoder",),
+    "inference": ("refined",),
     "objectives": (
         "ContractiveObjective",
         "DenoisingObjective",

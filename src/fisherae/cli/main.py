@@ -113,7 +113,9 @@ def evaluate(words: list[str]) -> None:
     if options.corruption == "suite":
         if options.levels is not None:
             raise InputError("the suite has its own levels: give --levels with one corruption")
-        by_name, stem = evaluate_suite(options.run, options.images, options.data, options.seed)
+        by_name, stem = evaluate_suite(
+            options.run, options.images, options.data, options.seed, options.refine
+        )
         _print_suite(by_name)
         print(f"written: {stem}.json .csv .png .svg")
         return
@@ -124,6 +126,7 @@ def evaluate(words: list[str]) -> None:
         options.images,
         options.data,
         options.seed,
+        options.refine,
     )
     from fisherae.data.corruptions import CORRUPTIONS
 

@@ -15,6 +15,7 @@ from fisherae.data.corruptions import Corruption
 from fisherae.errors import InputError
 from fisherae.evaluation.clustering import kmeans_nmi
 from fisherae.evaluation.probe import LinearProbe
+from fisherae.progress import tracked
 
 __all__ = [
     "HIGHER_IS_BETTER",
@@ -71,6 +72,7 @@ def robustness(
     batch_size: int = 512,
     probe: LinearProbe | None = None,
     maps: Sequence[Float[Tensor, "_ 2"]] | None = None,
+    progress: bool = False,
 ) -> list[RobustnessPoint]:
     r"""Reconstructs corrupted images and compares them with the clean ones, level by level.
 
@@ -92,6 +94,7 @@ def robustness(
         probe: fitted to the latents of clean training images.
         maps: for each level a t-SNE map of the latents that `latents_under` gives, or of the
             first of them, as t-SNE is slow; each map of shape (mapped images, 2).
+        progress: show progress bars.
 
     Raises:
         InputError: no images, a pixel outside `value_range`, one label too few or many, a probe
@@ -118,7 +121,7 @@ def robustness(
         raise InputError("a probe and maps need the labels: give one per image")
     if maps is not None and len(maps) != len(corruption_levels):
         raise InputError(f"{len(maps)} maps for {len(corruption_levels)} levels: give one each")
-    by_level = latents_under(model, images, corruption_levels, seed, batch_size)
+    by_level = latents_under(model, images, corruption_levels, seed, batch_size, progress)
     at_zero = (z for c, z in zip(corruption_levels, by_level, strict=True) if c.level == 0)
     clean = next(at_zero, None)
     clean = posterior_means(model, images, batch_size) if clean is None else clean
@@ -177,6 +180,7 @@ def latents_under(
     corruption_levels: Sequence[Corruption],
     seed: int = 0,
     batch_size: int = 512,
+    progress: bool = False,
 ) -> list[Float[Tensor, "images dim"]]:
     r"""The posterior means that `robustness` measures: for each level those of all images.
 
@@ -197,7 +201,7 @@ def latents_under(
         True
     """
     return [
-        posterior_means(model, corrupt(images, corruption, seed, index), batch_size)
+        posterior_means(model, corrupt(images, corruption, seed, index), batch_size, progress)
         for index, corruption in enumerate(corruption_levels)
     ]
 
@@ -223,7 +227,10 @@ def corrupt(
 
 
 def posterior_means(
-    model: Autoencoder, images: Float[Tensor, "images channels height width"], batch_size: int = 512
+    model: Autoencoder,
+    images: Float[Tensor, "images channels height width"],
+    batch_size: int = 512,
+    progress: bool = False,
 ) -> Float[Tensor, "images dim"]:
     r"""μ(x) of every image, on the CPU, the networks in eval mode.
 
@@ -237,7 +244,7 @@ def posterior_means(
     """
     device = device_of(model)
     with torch.no_grad(), evaluating(model):
-        batches = torch.split(images, batch_size)
+        batches = tracked(torch.split(images, batch_size), "encoding", progress)
         return torch.cat([model.encode(batch.to(device)).mean.cpu() for batch in batches])
 
 

@@ -23,6 +23,7 @@ from fisherae.evaluation.adversarial import LatentAttack, Norm, Target
 from fisherae.evaluation.probe import LinearProbe
 from fisherae.evaluation.robustness import RobustnessPoint, posterior_means, robustness
 from fisherae.files import require_folder, write_atomically, write_json
+from fisherae.inference import refined
 from fisherae.recipes.build import load_data
 from fisherae.recipes.config import Recipe
 from fisherae.recipes.latent_prior import PriorKind, with_prior
@@ -34,6 +35,7 @@ __all__ = [
     "evaluate_run",
     "evaluate_suite",
     "linear_probe",
+    "refined_run",
     "sample_run",
     "save_samples",
 ]
@@ -51,6 +53,7 @@ class _Subject:
     images: int | None
     seed: int
     other: bool  # data than the run's
+    refine: bool = False
 
     @cached_property
     def test(self) -> ImageDataset:
@@ -68,15 +71,22 @@ class _Subject:
             probe = linear_probe(self.model, self.recipe)
         return {
             name: robustness(
-                self.model, x, levels, self.test.labels, value_range, self.seed, probe=probe
+                self.model,
+                x,
+                levels,
+                self.test.labels,
+                value_range,
+                self.seed,
+                probe=probe,
+                progress=True,
             )
             for name, levels in by_name.items()
         }
 
     def write(self, name: str, rows: Sequence[Mapping[str, object]], **protocol: object) -> Path:
-        """NAME.json and NAME.csv, with the name of the data if it is another."""
+        """NAME.json and NAME.csv, the name with what is not as usual."""
         other = [self.test.name.replace("/", "-")] if self.other else []
-        stem = self.path / "-".join([name, *other])
+        stem = self.path / "-".join([name, *(["refined"] if self.refine else []), *other])
         head = {
             "data": dataclasses.asdict(self.recipe.data),
             "split": "test",
@@ -90,7 +100,9 @@ class _Subject:
         return stem
 
 
-def _subject(path: Path | str, images: int | None, data: str | None, seed: int) -> _Subject:
+def _subject(
+    path: Path | str, images: int | None, data: str | None, seed: int, refine: bool = False
+) -> _Subject:
     if seed not in SEEDS or (images is not None and images < 1):
         raise InputError(
             f"images {images}, seed {seed}: give at least one image, a seed ≥ 0 and < 2³²"
@@ -99,7 +111,14 @@ def _subject(path: Path | str, images: int | None, data: str | None, seed: int) 
     require_folder(path)
     if data is not None:
         recipe = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, data=data))
-    return _Subject(Path(path), model, recipe, images, seed, data is not None)
+    model = refined_run(path, model) if refine else model
+    return _Subject(Path(path), model, recipe, images, seed, data is not None, refine)
+
+
+def refined_run(path: Path | str, model: Autoencoder) -> Autoencoder:
+    """The model of a run with a search for the posterior's mode behind its encoder, the prior
+    fitted anew to the latents: see `fisherae.refined`."""
+    return refined(with_prior(model, "refit", latents_of(path)))
 
 
 def evaluate_run(
@@ -109,9 +128,11 @@ def evaluate_run(
     images: int | None = None,
     data: str | None = None,
     seed: int = 0,
+    refine: bool = False,
 ) -> tuple[list[RobustnessPoint], Path]:
     """Measures a run on its test images, and writes `robustness-CORRUPTION.{json,csv,png,svg}`
-    into its directory (`robustness-CORRUPTION-DATA` for other data than its own).
+    into its directory (`robustness-CORRUPTION-DATA` for other data than its own, and
+    `robustness-CORRUPTION-refined` where the latents are refined).
 
     Arguments:
         path: the run directory.
@@ -120,6 +141,7 @@ def evaluate_run(
         images: use so many test images, a random subset; None: all.
         data: another data set than the run's; no linear probe then.
         seed: of the corruption and of k-means.
+        refine: search on from the encoder's latents, see `fisherae.refined`.
 
     Returns:
         The points, and what the names of the files begin with.
@@ -127,14 +149,18 @@ def evaluate_run(
     Raises:
         InputError: if the run is not finished, or an argument or the data is not usable.
     """
-    subject = _subject(path, images, data, seed)
+    subject = _subject(path, images, data, seed, refine)
     chosen = corruption_levels(corruption, levels, subject.recipe.model.value_range)
     points = subject.points({corruption: chosen})[corruption]
     return points, _curves(subject, f"robustness-{corruption}", points, chosen)
 
 
 def evaluate_suite(
-    path: Path | str, images: int | None = None, data: str | None = None, seed: int = 0
+    path: Path | str,
+    images: int | None = None,
+    data: str | None = None,
+    seed: int = 0,
+    refine: bool = False,
 ) -> tuple[dict[str, list[RobustnessPoint]], Path]:
     """Measures a run under all corruptions of `fisherae.data.corruptions.SUITE`, at every severity,
     and writes `robustness-suite.{json,csv,png,svg}`; otherwise as `evaluate_run`.
@@ -142,7 +168,7 @@ def evaluate_suite(
     Returns:
         The points of each corruption, and what the names of the files begin with.
     """
-    subject = _subject(path, images, data, seed)
+    subject = _subject(path, images, data, seed, refine)
     value_range = subject.recipe.model.value_range
     points = subject.points({name: corruption_levels(name, None, value_range) for name in SUITE})
     rows = [
@@ -231,7 +257,7 @@ def linear_probe(model: Autoencoder, recipe: Recipe) -> LinearProbe | None:
     if train.labels is None:
         return None
     x = to_float(train.images, recipe.model.value_range)
-    return LinearProbe(posterior_means(model, x), train.labels)
+    return LinearProbe(posterior_means(model, x, progress=True), train.labels)
 
 
 def sample_run(

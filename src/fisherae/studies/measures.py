@@ -14,7 +14,7 @@ import torch
 from torch import Generator, Tensor
 
 from fisherae import __version__
-from fisherae.autoencoder import decoded
+from fisherae.autoencoder import Autoencoder, decoded
 from fisherae.data.config import DataConfig
 from fisherae.data.corruptions import Corruption, corruption_levels
 from fisherae.data.images import ImageDataset, to_float, to_unit
@@ -26,7 +26,7 @@ from fisherae.evaluation.robustness import RobustnessPoint, latents_under, robus
 from fisherae.priors import FactorablePolynomial, Prior
 from fisherae.recipes.build import load_data
 from fisherae.recipes.config import Recipe
-from fisherae.recipes.evaluate import PROBE_IMAGES, linear_probe
+from fisherae.recipes.evaluate import PROBE_IMAGES, linear_probe, refined_run
 from fisherae.recipes.latent_prior import PriorKind, with_prior
 from fisherae.recipes.run import MODEL, latents_of, load_run
 from fisherae.samplers import sample
@@ -54,6 +54,7 @@ class Protocol:
             labels, else random weights.
         seed: of corruptions, k-means, t-SNE and samples.
         further_priors: kinds to measure beside refit, mixture and trained.
+        refine: whether the points are those of refined latents, see `fisherae.refined`.
     """
 
     test_images: int | None = None
@@ -64,6 +65,7 @@ class Protocol:
     extractor: str | None = None
     seed: int = 0
     further_priors: tuple[PriorKind, ...] = ()
+    refine: bool = False
 
     @classmethod
     def of(cls, budget: Budget, **changes: Any) -> "Protocol":
@@ -126,10 +128,11 @@ class Measures:
                 "levels": [one.level for one in levels],
                 "map_images": self.protocol.map_images if maps else 0,
                 "probe_images": PROBE_IMAGES,
+                **({"refine": True} if self.protocol.refine else {}),
             },
             RobustnessPoint,
             lambda: robustness(
-                self.model,
+                self._encoding,
                 self.images,
                 levels,
                 self.test.labels,
@@ -137,6 +140,7 @@ class Measures:
                 self.protocol.seed,
                 probe=self._probe,
                 maps=maps or None,
+                progress=True,
             ),
         )
 
@@ -153,12 +157,13 @@ class Measures:
         protocol = {
             "levels": [level.level for level in levels],
             "map_images": self.protocol.map_images,
+            **({"refine": True} if self.protocol.refine else {}),
         }
         kept = self._kept.tensors("maps", protocol, lambda: self._maps(levels))
         return {level.level: kept[str(level.level)] for level in levels}
 
     def _maps(self, levels: Sequence[Corruption]) -> dict[str, Tensor]:
-        latents = latents_under(self.model, self.images, levels, self.protocol.seed)
+        latents = latents_under(self._encoding, self.images, levels, self.protocol.seed)
         return {
             str(level.level): tsne(z[: self.protocol.map_images], self.protocol.seed)
             for level, z in zip(levels, latents, strict=True)
@@ -261,7 +266,12 @@ class Measures:
 
     @cached_property
     def _probe(self) -> LinearProbe | None:
-        return None if self.test.labels is None else linear_probe(self.model, self.recipe)
+        return None if self.test.labels is None else linear_probe(self._encoding, self.recipe)
+
+    @cached_property
+    def _encoding(self) -> Autoencoder:
+        """The model, its encoder followed by a search where the protocol says so."""
+        return refined_run(self.run, self.model) if self.protocol.refine else self.model
 
     @cached_property
     def _kept(self) -> Kept:

@@ -1,0 +1,239 @@
+r"""What decoder and prior still know of a noisy image when the encoder has answered.
+
+Every model is measured twice: the encoder alone, and followed by a search for the posterior's mode
+from where the encoder ended (`fisherae.refined`), the prior fitted anew to the latents. Whether a
+good decoder makes up for an encoder that noise confuses, whose search ends best, and what noise of
+other kinds does. What was trained or measured before is taken as it is.
+
+    python results/inference.py RUNS OUT [--data mnist|digits] [--network small|mlp|mnist]
+                                [--epochs 20] [--images 1000] [--budget cpu] [--seeds 0 1 2]
+                                             RUNS gets the runs; writes OUT/DATA-NETWORK.md, its
+                                             figures and its numbers; on MNIST an hour a seed
+"""
+
+import dataclasses
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any, NamedTuple
+
+from matplotlib.figure import Figure
+
+from fisherae.cli import exit_code
+from fisherae.evaluation.figures import pareto_front, save_figure, tradeoff, write_csv
+from fisherae.evaluation.figures.style import line_styles, plain_axes
+from fisherae.evaluation.report import Cell, Report, spread
+from fisherae.evaluation.robustness import Measure, RobustnessPoint
+from fisherae.files import write_atomically
+from fisherae.studies.config import Budget
+from fisherae.studies.measures import Measures, Protocol
+from fisherae.studies.models import LABELS, run_of, train_once
+from fisherae.studies.options import (
+    NETWORKS,
+    add_trainings,
+    budget_of,
+    study_command,
+    study_parser,
+)
+from fisherae.studies.pages import begun
+
+HELD = "Fisher AE, tanh, s² = 0.1"  # holds in long trainings on clean images: results/encoders
+GRADED = "Denoising AE, σ² ≤ 1"  # has seen the noise that the denoising Fisher AE has
+MODELS: dict[str, tuple[str, dict[str, Any]]] = {
+    LABELS["fisher-denoising"]: ("fisher-denoising", {}),
+    HELD: (
+        "fisher",
+        {"encoder_activation": "tanh", "variance": 0.1, "learn_variance": False},
+    ),
+    LABELS["fisher"]: ("fisher", {}),
+    **{LABELS[model]: (model, {}) for model in ("vae", "gaussian-vae", "wae-gan", "wae-mmd", "ae")},
+    GRADED: ("dae", {"noise": 1.0, "graded": True}),
+    **{LABELS[model]: (model, {}) for model in ("cae", "rae")},
+}
+NOISE = (0.0, 0.2, 1.0)
+# Of each the middle one of its standard levels.
+OTHERS = ("shot-noise", "salt-and-pepper", "mask", "blur", "stripes")
+SHOWN_UNDER_OTHERS = (LABELS["fisher-denoising"], HELD, LABELS["vae"], GRADED)
+
+NAMES: dict[Measure, str] = {"bce": "BCE", "nmi": "NMI", "probe": "probe"}
+
+Points = dict[str, RobustnessPoint]  # by what the images went through: clean, noise, another
+
+
+class Trained(NamedTuple):
+    """One training, measured by its encoder alone and with refined latents."""
+
+    encoded: Points
+    refined: Points
+
+
+Found = dict[str, list[Trained]]  # by model; a training for every seed
+
+
+def points_of(run: Path, budget: Budget, runs: Path, others: bool, refine: bool) -> Points:
+    own = Measures(run, Protocol.of(budget, map_images=0, refine=refine), runs / "extractors")
+    points = {_noise(point.level): point for point in own.points("noise")}
+    for name in OTHERS if others else ():
+        by_level = own.points(name)
+        points[name] = by_level[len(by_level) // 2]
+    return points
+
+
+def measured(data: str, network: str, label: str, budget: Budget, seed: int, runs: Path) -> Trained:
+    """One training, which is made unless it has been."""
+    model, fields = MODELS[label]
+    run = train_once(*run_of(data, model, "default", budget, seed, runs, network=network, **fields))
+    others = label in SHOWN_UNDER_OTHERS
+    return Trained(*(points_of(run, budget, runs, others, refine) for refine in (False, True)))
+
+
+def _noise(level: float) -> str:
+    return f"σ² = {level:g}"
+
+
+CLEAN, NOISY = _noise(NOISE[0]), _noise(NOISE[-1])
+
+
+def _mean(runs: list[Trained], kind: str, at: str, measure: Measure) -> float:
+    return fmean(getattr(getattr(run, kind)[at], measure) or math.nan for run in runs)
+
+
+def dumbbells(found: Found, at: str) -> Figure:
+    """The BCE of each model, by its encoder alone (hollow) and refined (filled), best first."""
+    figure = Figure(figsize=(6.8, 0.36 * len(found) + 1.3), layout="constrained")
+    axes = figure.subplots()
+    order = sorted(found, key=lambda label: -_mean(found[label], "refined", at, "bce"))
+    styles = line_styles(found)
+    for place, label in enumerate(order):
+        colour = styles[label]["color"]
+        ends = [_mean(found[label], kind, at, "bce") for kind in ("encoded", "refined")]
+        axes.plot(ends, [place, place], color=colour, linewidth=2.5, alpha=0.5)
+        axes.plot(ends[0], place, "o", color=colour, markerfacecolor="white", markersize=8)
+        axes.plot(ends[1], place, "o", color=colour, markersize=8)
+    axes.set_yticks(range(len(order)), order)
+    axes.set_xlim(left=0)
+    axes.set_xlabel(f"BCE to the clean image (nats per pixel), {at}")
+    axes.set_title("hollow: the encoder alone; filled: refined", fontsize=9, color="0.35")
+    plain_axes(axes)
+    return figure
+
+
+def front(found: Found) -> Figure:
+    """Clean against noisy errors, refined."""
+    points = {
+        label: [(run.refined[NOISY].bce or 0, run.refined[CLEAN].bce or 0) for run in runs]
+        for label, runs in found.items()
+    }
+    ours = [label for label in found if "Fisher" in label]
+    x, y = (f"BCE to the clean image, refined, {at}" for at in (NOISY, CLEAN))
+    return tradeoff(points, x, y, ours)
+
+
+def conclusions(found: Found) -> list[str]:
+    """Of each model what the search takes away; who is on the front, by encoders and refined."""
+    said = []
+    for label, runs in found.items():
+        before, after = (_mean(runs, kind, NOISY, "bce") for kind in ("encoded", "refined"))
+        clean = [_mean(runs, kind, CLEAN, "bce") for kind in ("encoded", "refined")]
+        nmi = [_mean(runs, kind, NOISY, "nmi") for kind in ("encoded", "refined")]
+        said.append(
+            f"- {label}: BCE at {NOISY} {before:.3f} → {after:.3f} ({after / before - 1:+.0%}), on "
+            f"clean images {clean[0]:.3f} → {clean[1]:.3f}; NMI at {NOISY} {nmi[0]:.2f} → "
+            f"{nmi[1]:.2f}."
+        )
+    for kind, words in (("encoded", "the encoders alone"), ("refined", "refined latents")):
+        means = {
+            label: (_mean(runs, kind, NOISY, "bce"), _mean(runs, kind, CLEAN, "bce"))
+            for label, runs in found.items()
+        }
+        said.append(
+            f"- On the Pareto front of BCE under noise and on clean images, by {words}: "
+            f"{'; '.join(pareto_front(means))}."
+        )
+    return said
+
+
+def table(
+    found: Found, columns: Sequence[tuple[str, Measure]]
+) -> tuple[list[str], list[list[Cell]]]:
+    """Models down, twice each; what their images went through, and a measure of it, across."""
+    header = ["model", "latents", *(f"{NAMES[measure]}, {at}" for at, measure in columns)]
+    rows: list[list[Cell]] = [
+        [
+            label,
+            words,
+            *(
+                spread([getattr(getattr(run, kind)[at], measure) for run in runs])
+                for at, measure in columns
+            ),
+        ]
+        for label, runs in found.items()
+        for kind, words in (("encoded", "encoder"), ("refined", "refined"))
+    ]
+    return header, rows
+
+
+def page(data: str, network: str, budget: Budget, found: Found, out: Path) -> Report:
+    report = begun(f"Beyond the encoder: refined latents, on {data}", study_command())
+    report.text(
+        f"{budget.in_words()}, {NETWORKS[network]}, {budget.seeds_in_words()}; measured on "
+        f"{budget.test_images or 'all'} test images. The {LABELS['fisher-denoising']} and the "
+        f"{GRADED} have seen noise of variances up to 1, most of them small, all others clean "
+        "images only. Refined: `fisherae.refined`, 12 steps, the level of the noise unknown to "
+        "it, the prior fitted anew to the latents of clean training images, for all alike."
+    )
+    report.text("\n".join(conclusions(found)))
+    for figure, name, alt in (
+        (dumbbells(found, NOISY), "refined", f"BCE at {NOISY} by encoder alone and refined"),
+        (front(found), "front", "refined: BCE on clean images against BCE under noise"),
+    ):
+        saved = save_figure(figure, out / f"{data}-{network}-{name}")
+        report.figure(figure, alt=alt, link=saved[0].name, saved=saved)
+    measures: tuple[Measure, ...] = ("bce", "nmi")
+    columns = [(_noise(level), measure) for measure in measures for level in NOISE]
+    columns.append((NOISY, "probe"))
+    report.table(*table(found, columns), "Means ± standard deviations over the seeds.")
+    some = {label: found[label] for label in SHOWN_UNDER_OTHERS}
+    level = {name: next(iter(some.values()))[0].encoded[name].level for name in OTHERS}
+    report.heading("Other corruptions")
+    report.text(
+        "The search takes what the decoder does not explain for noise that is white. "
+        f"BCE under {', '.join(f'{name} ({level[name]:g})' for name in OTHERS)}:"
+    )
+    return report.table(*table(some, [(name, "bce") for name in OTHERS]))
+
+
+def main() -> None:
+    parser = study_parser(__doc__)
+    parser.add_argument("runs", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--data", choices=("mnist", "digits"), default="mnist")
+    parser.add_argument("--network", choices=NETWORKS, default="small")
+    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--images", type=int, default=1_000)
+    add_trainings(parser)
+    options = parser.parse_args()
+    data, network = options.data, options.network
+    budget = dataclasses.replace(
+        budget_of(options, data), epochs=options.epochs, test_images=options.images, noise=NOISE
+    )
+    found: Found = {label: [] for label in MODELS}
+    for seed in budget.seeds:
+        for label in MODELS:
+            found[label].append(measured(data, network, label, budget, seed, options.runs))
+    report = page(data, network, budget, found, options.out)
+    write_atomically(options.out / f"{data}-{network}.md", report.markdown())
+    rows = [
+        {"model": label, "latents": kind, "seed": seed, "shown": at} | dataclasses.asdict(point)
+        for label, runs in found.items()
+        for seed, run in zip(budget.seeds, runs, strict=True)
+        for kind, points in run._asdict().items()
+        for at, point in points.items()
+    ]
+    write_csv(options.out / f"{data}-{network}.csv", rows)
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code(main))

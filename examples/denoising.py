@@ -1,12 +1,14 @@
 """Denoising: what is left of the noise after encoding and decoding.
 
 PCA, a VAE and the Fisher AE learn eight features of clean digits, and reconstruct noisy ones; a
-denoising Fisher AE has seen noise, of variances up to the largest here, while it learned.
+denoising Fisher AE has seen noise, of variances up to the largest here, while it learned. Refined,
+they search on from their encoder's answer.
 
     python examples/denoising.py               writes denoising.png beside this file
 """
 
 from collections.abc import Sequence
+from copy import copy
 
 import numpy as np
 import torch
@@ -34,21 +36,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
             8, epochs=options.epochs, noise=max(VARIANCES) / train.var(0).mean(), random_state=0
         ),
     }
+    for denoiser in denoisers.values():
+        denoiser.fit(train)
+    for name in ("VAE", "Fisher AE", "Denoising Fisher AE"):
+        refined = denoisers[f"{name}, refined"] = copy(denoisers[name])
+        refined.refine = True
 
     def error(images: Rows) -> float:
         return float(np.square(images - test).mean())
 
     noisy = {variance: corrupted(test, "noise", variance) for variance in VARIANCES}
-    print(f"{'mean squared error':26}" + "".join(f"{variance:9g}" for variance in VARIANCES))
-    print(f"{'noisy':26}" + "".join(f"{error(noisy[variance]):9.4f}" for variance in VARIANCES))
+    print(f"{'mean squared error':28}" + "".join(f"{variance:9g}" for variance in VARIANCES))
+    print(f"{'noisy':28}" + "".join(f"{error(noisy[variance]):9.4f}" for variance in VARIANCES))
     rows = {"clean": test, "noisy": noisy[SHOWN]}
     for name, denoiser in denoisers.items():
-        denoiser.fit(train)
         answers = {
             variance: denoiser.inverse_transform(denoiser.transform(images))
             for variance, images in noisy.items()
         }
-        print(f"{name:26}" + "".join(f"{error(answers[v]):9.4f}" for v in VARIANCES))
+        print(f"{name:28}" + "".join(f"{error(answers[v]):9.4f}" for v in VARIANCES))
         rows[f"{name}: MSE {error(answers[SHOWN]):.3f}"] = answers[SHOWN]
     images = [torch.from_numpy(row[:IMAGES]).view(-1, 1, 8, 8) for row in rows.values()]
     title = f"noise of variance {SHOWN:g}"

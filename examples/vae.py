@@ -14,6 +14,7 @@ class Vae:
 
     def __init__(self, latent_dim: int = 8, epochs: int = 50, seed: int = 0):
         self.latent_dim, self.epochs, self.seed = latent_dim, epochs, seed
+        self.refine = False
 
     def fit(self, X: NDArray[np.float64]) -> "Vae":
         torch.manual_seed(self.seed)
@@ -39,7 +40,8 @@ class Vae:
 
     @torch.no_grad()
     def transform(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
-        means: NDArray[np.float64] = self.model.encode(self.standardized(X)).mean.double().numpy()
+        model = fae.refined(self.model) if self.refine else self.model
+        means: NDArray[np.float64] = model.encode(self.standardized(X)).mean.double().numpy()
         return means
 
     @torch.no_grad()

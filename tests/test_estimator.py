@@ -1,5 +1,6 @@
 """The scikit-learn face: the conventions, the quality on digits, and randomness."""
 
+from copy import copy
 from typing import Any
 
 import joblib
@@ -36,7 +37,7 @@ def digits() -> FisherAutoencoder:
     return FisherAutoencoder(random_state=0).fit(X[TRAIN])
 
 
-@parametrize_with_checks([tiny()])
+@parametrize_with_checks([tiny(), tiny(refine=True)])
 def test_scikit_learn_conventions(estimator: FisherAutoencoder, check: Any) -> None:
     check(estimator)
 
@@ -74,6 +75,17 @@ def test_a_polynomial_posterior() -> None:
     assert estimator.loss_curve_[-1] < estimator.loss_curve_[0]
     assert estimator.transform(X[TEST]).shape == (len(X[TEST]), 2)
     assert isinstance(estimator.model_.encode(torch.zeros(1, 64).double()), fae.PolynomialPosterior)
+
+
+def test_refined_features_explain_noisy_rows_better(digits: FisherAutoencoder) -> None:
+    """Turned on after the fit: it removes noise that the encoder leaves, and the rest stays."""
+    alone = digits.transform(X[TEST])
+    noisy = X[TEST] + np.random.default_rng(0).normal(scale=8, size=X[TEST].shape)
+    error = mean_squared_error(X[TEST], digits.inverse_transform(digits.transform(noisy)))
+    searching = copy(digits).set_params(refine=True)
+    left = mean_squared_error(X[TEST], searching.inverse_transform(searching.transform(noisy)))
+    assert left < 0.8 * error
+    assert_allclose(digits.transform(X[TEST]), alone)
 
 
 def test_loss_falls(digits: FisherAutoencoder) -> None:

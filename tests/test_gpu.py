@@ -101,6 +101,11 @@ def test_a_run_is_measured_alike_on_both(run: Path, monkeypatch: pytest.MonkeyPa
     assert [point.bce for point in there] == pytest.approx([point.bce for point in here], rel=1e-3)
 
 
+def test_latents_are_refined_there(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    there, here = both(lambda: evaluate_run(run, images=100, refine=True)[0], monkeypatch)
+    assert [point.mse for point in there] == pytest.approx([point.mse for point in here], rel=1e-2)
+
+
 def test_a_run_is_attacked_there(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     there, here = both(lambda: attack_run(run, images=50, steps=20)[0], monkeypatch)
     shifts = [[point.shift for point in points] for points in (there, here)]

@@ -18,6 +18,7 @@ from torch.nn.utils import clip_grad_norm_
 from fisherae.autoencoder import Autoencoder, posterior_of_order
 from fisherae.distributions import GaussianLikelihood
 from fisherae.errors import InputError, NonFiniteError
+from fisherae.inference import refined
 from fisherae.networks import mlp
 from fisherae.objectives import FisherObjective
 from fisherae.priors import FactorablePolynomial
@@ -58,6 +59,9 @@ class FisherAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         posterior_order: of the posterior's polynomial: 2 is a Gaussian, 4 may be skew or bimodal.
         noise: variance, in units of `scale_`², up to which noise is added to what the encoder
             trains on, for features that keep still under it; the decoder answers for clean rows.
+        refine: search on from each row's latent to the posterior's mode, see `fisherae.refined`:
+            noise moves such features and their reconstructions less. It can be set after `fit`,
+            which does not depend on it.
         random_state: int, `RandomState`, or None for numpy's global one, never torch's global one.
         verbose: print the loss after each epoch.
 
@@ -100,6 +104,7 @@ class FisherAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         clip: float | None = 10.0,
         posterior_order: int = 2,
         noise: float = 0.0,
+        refine: bool = False,
         random_state: int | RandomState | None = None,
         verbose: bool = False,
     ):
@@ -114,6 +119,7 @@ class FisherAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         self.clip = clip
         self.posterior_order = posterior_order
         self.noise = noise
+        self.refine = refine
         self.random_state = random_state
         self.verbose = verbose
 
@@ -136,11 +142,12 @@ class FisherAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         return self
 
     def transform(self, X: ArrayLike) -> Floats:
-        r"""The posterior means μ_φ(x), shape (n, latent_dim)."""
+        r"""The posterior means μ_φ(x), or the modes if refined, shape (n, latent_dim)."""
         check_is_fitted(self)
         data = self._validated(X, reset=False)
+        model = refined(self.model_) if self.refine else self.model_
         with torch.no_grad():
-            z = self.model_.encode(self._standardized(data)).mean
+            z = model.encode(self._standardized(data)).mean
         return z.numpy().astype(data.dtype)
 
     def inverse_transform(self, Z: ArrayLike) -> Floats:

@@ -27,7 +27,7 @@ from torch import Generator, Tensor
 from fisherae.autoencoder import Autoencoder
 from fisherae.cli import exit_code
 from fisherae.data.corruptions import GaussianNoise
-from fisherae.evaluation.figures import error_curves, save_figure, tradeoff, write_csv
+from fisherae.evaluation.figures import error_curves, tradeoff, write_csv
 from fisherae.evaluation.report import Cell, Report, spread
 from fisherae.evaluation.robustness import RobustnessPoint, posterior_means
 from fisherae.files import write_atomically
@@ -36,12 +36,13 @@ from fisherae.studies.measures import Measures, Protocol
 from fisherae.studies.models import run_of, train_once
 from fisherae.studies.options import (
     NETWORKS,
+    add_places,
     add_trainings,
     budget_of,
     study_command,
     study_parser,
 )
-from fisherae.studies.pages import begun
+from fisherae.studies.pages import add_figure, begun
 
 MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "Fisher AE": ("fisher", {"variance": 0.1, "learn_variance": False}),
@@ -173,8 +174,7 @@ def page(data: str, network: str, budget: Budget, found: Mapping[str, Found], ou
     )
 
     def draw(figure: Figure, kind: str, alt: str) -> None:
-        saved = save_figure(figure, out / f"{data}-{network}-{kind}")
-        report.figure(figure, alt=alt, link=saved[0].name, saved=saved)
+        add_figure(report, figure, out / f"{data}-{network}-{kind}", alt)
 
     draw(movements(found), "movement", "how far noise shifts latents, and scatters them")
     header = ["encoder"] + [f"{name}, σ² = {level:g}" for name in ("BCE", "NMI") for level in SHOWN]
@@ -199,9 +199,7 @@ def page(data: str, network: str, budget: Budget, found: Mapping[str, Found], ou
 
 def main() -> None:
     parser = study_parser(__doc__)
-    parser.add_argument("runs", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--data", choices=("mnist", "digits"), default="mnist")
+    add_places(parser)
     parser.add_argument("--network", choices=NETWORKS, default="small")
     parser.add_argument("--epochs", type=int, default=20)
     add_trainings(parser)

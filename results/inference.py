@@ -2,7 +2,7 @@ r"""What decoder and prior still know of a noisy image when the encoder has answ
 
 Every model is measured twice: the encoder alone, and followed by a search for the posterior's mode
 from where the encoder ended (`fisherae.refined`), the prior fitted anew to the latents. Whether a
-good decoder makes up for an encoder that noise confuses, whose search ends best, and what noise of
+good decoder makes up for an encoder that noise confuses, how many steps it takes, and what noise of
 other kinds does. What was trained or measured before is taken as it is.
 
     python results/inference.py RUNS OUT [--data mnist|digits] [--network small|mlp|mnist]
@@ -11,10 +11,10 @@ other kinds does. What was trained or measured before is taken as it is.
                                              figures and its numbers; on MNIST an hour a seed
 """
 
-import dataclasses
 import math
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
@@ -22,7 +22,13 @@ from typing import Any, NamedTuple
 from matplotlib.figure import Figure
 
 from fisherae.cli import exit_code
-from fisherae.evaluation.figures import pareto_front, save_figure, tradeoff, write_csv
+from fisherae.errors import InputError
+from fisherae.evaluation.figures import (
+    error_curves,
+    pareto_front,
+    tradeoff,
+    write_csv,
+)
 from fisherae.evaluation.figures.style import line_styles, plain_axes
 from fisherae.evaluation.report import Cell, Report, spread
 from fisherae.evaluation.robustness import Measure, RobustnessPoint
@@ -32,12 +38,13 @@ from fisherae.studies.measures import Measures, Protocol
 from fisherae.studies.models import LABELS, run_of, train_once
 from fisherae.studies.options import (
     NETWORKS,
+    add_places,
     add_trainings,
     budget_of,
     study_command,
     study_parser,
 )
-from fisherae.studies.pages import begun
+from fisherae.studies.pages import add_figure, begun
 
 HELD = "Fisher AE, tanh, s² = 0.1"  # holds in long trainings on clean images: results/encoders
 GRADED = "Denoising AE, σ² ≤ 1"  # has seen the noise that the denoising Fisher AE has
@@ -53,9 +60,13 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     **{LABELS[model]: (model, {}) for model in ("cae", "rae")},
 }
 NOISE = (0.0, 0.2, 1.0)
-# Of each the middle one of its standard levels.
+STEPS = 12
+# What only some are measured by: the length of the search, and other corruptions, of each the
+# middle one of its standard levels.
+CLOSER = (LABELS["fisher-denoising"], HELD, LABELS["vae"], GRADED)
+LENGTHS = (0, 1, 3, 6, 12, 24)
 OTHERS = ("shot-noise", "salt-and-pepper", "mask", "blur", "stripes")
-SHOWN_UNDER_OTHERS = (LABELS["fisher-denoising"], HELD, LABELS["vae"], GRADED)
+PROBE_IMAGES = 2_000
 
 NAMES: dict[Measure, str] = {"bce": "BCE", "nmi": "NMI", "probe": "probe"}
 
@@ -63,19 +74,21 @@ Points = dict[str, RobustnessPoint]  # by what the images went through: clean, n
 
 
 class Trained(NamedTuple):
-    """One training, measured by its encoder alone and with refined latents."""
+    """One training, measured by its encoder alone and with refined latents, and under the largest
+    noise by the steps of the search."""
 
     encoded: Points
     refined: Points
+    by_length: list[RobustnessPoint]
 
 
 Found = dict[str, list[Trained]]  # by model; a training for every seed
 
 
-def points_of(run: Path, budget: Budget, runs: Path, others: bool, refine: bool) -> Points:
-    own = Measures(run, Protocol.of(budget, map_images=0, refine=refine), runs / "extractors")
+def points_of(run: Path, protocol: Protocol, others: Sequence[str], cache: Path) -> Points:
+    own = Measures(run, protocol, cache)
     points = {_noise(point.level): point for point in own.points("noise")}
-    for name in OTHERS if others else ():
+    for name in others:
         by_level = own.points(name)
         points[name] = by_level[len(by_level) // 2]
     return points
@@ -85,8 +98,19 @@ def measured(data: str, network: str, label: str, budget: Budget, seed: int, run
     """One training, which is made unless it has been."""
     model, fields = MODELS[label]
     run = train_once(*run_of(data, model, "default", budget, seed, runs, network=network, **fields))
-    others = label in SHOWN_UNDER_OTHERS
-    return Trained(*(points_of(run, budget, runs, others, refine) for refine in (False, True)))
+    cache, closer = runs / "extractors", label in CLOSER
+    protocol = Protocol.of(budget, map_images=0, probe_images=PROBE_IMAGES)
+    encoded, refined = (
+        points_of(run, replace(protocol, refine=steps), OTHERS if closer else (), cache)
+        for steps in (0, STEPS)
+    )
+    noisy = replace(protocol, noise=NOISE[-1:], probe_images=0)
+    by_length = [
+        replace(point, level=float(steps))
+        for steps in (LENGTHS if closer else ())
+        for point in Measures(run, replace(noisy, refine=steps), cache).points("noise")
+    ]
+    return Trained(encoded, refined, by_length)
 
 
 def _noise(level: float) -> str:
@@ -181,21 +205,25 @@ def page(data: str, network: str, budget: Budget, found: Found, out: Path) -> Re
         f"{budget.in_words()}, {NETWORKS[network]}, {budget.seeds_in_words()}; measured on "
         f"{budget.test_images or 'all'} test images. The {LABELS['fisher-denoising']} and the "
         f"{GRADED} have seen noise of variances up to 1, most of them small, all others clean "
-        "images only. Refined: `fisherae.refined`, 12 steps, the level of the noise unknown to "
-        "it, the prior fitted anew to the latents of clean training images, for all alike."
+        f"images only. Refined: `fisherae.refined`, {STEPS} steps, the level of the noise unknown "
+        "to it, the prior fitted anew to the latents of clean training images, for all alike."
     )
     report.text("\n".join(conclusions(found)))
-    for figure, name, alt in (
-        (dumbbells(found, NOISY), "refined", f"BCE at {NOISY} by encoder alone and refined"),
-        (front(found), "front", "refined: BCE on clean images against BCE under noise"),
-    ):
-        saved = save_figure(figure, out / f"{data}-{network}-{name}")
-        report.figure(figure, alt=alt, link=saved[0].name, saved=saved)
+
+    def draw(figure: Figure, name: str, alt: str) -> None:
+        add_figure(report, figure, out / f"{data}-{network}-{name}", alt)
+
+    some = {label: found[label] for label in CLOSER}
+    draw(dumbbells(found, NOISY), "refined", f"BCE at {NOISY} by encoder alone and refined")
+    draw(front(found), "front", "refined: BCE on clean images against BCE under noise")
     measures: tuple[Measure, ...] = ("bce", "nmi")
     columns = [(_noise(level), measure) for measure in measures for level in NOISE]
     columns.append((NOISY, "probe"))
     report.table(*table(found, columns), "Means ± standard deviations over the seeds.")
-    some = {label: found[label] for label in SHOWN_UNDER_OTHERS}
+    report.heading("The length of the search")
+    lengths = {label: [run.by_length for run in runs] for label, runs in some.items()}
+    steps = f"steps of the search (noise variance {NOISY})"
+    draw(error_curves(lengths, "bce", steps), "steps", f"BCE at {NOISY} against {steps}")
     level = {name: next(iter(some.values()))[0].encoded[name].level for name in OTHERS}
     report.heading("Other corruptions")
     report.text(
@@ -207,16 +235,16 @@ def page(data: str, network: str, budget: Budget, found: Found, out: Path) -> Re
 
 def main() -> None:
     parser = study_parser(__doc__)
-    parser.add_argument("runs", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--data", choices=("mnist", "digits"), default="mnist")
+    add_places(parser)
     parser.add_argument("--network", choices=NETWORKS, default="small")
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--images", type=int, default=1_000)
     add_trainings(parser)
     options = parser.parse_args()
     data, network = options.data, options.network
-    budget = dataclasses.replace(
+    if options.images < 1:
+        raise InputError(f"--images {options.images}: measure at least one test image")
+    budget = replace(
         budget_of(options, data), epochs=options.epochs, test_images=options.images, noise=NOISE
     )
     found: Found = {label: [] for label in MODELS}
@@ -226,10 +254,10 @@ def main() -> None:
     report = page(data, network, budget, found, options.out)
     write_atomically(options.out / f"{data}-{network}.md", report.markdown())
     rows = [
-        {"model": label, "latents": kind, "seed": seed, "shown": at} | dataclasses.asdict(point)
+        {"model": label, "latents": kind, "seed": seed, "shown": at} | asdict(point)
         for label, runs in found.items()
         for seed, run in zip(budget.seeds, runs, strict=True)
-        for kind, points in run._asdict().items()
+        for kind, points in (("encoded", run.encoded), ("refined", run.refined))
         for at, point in points.items()
     ]
     write_csv(options.out / f"{data}-{network}.csv", rows)

@@ -26,7 +26,7 @@ from matplotlib.figure import Figure
 from fisherae.cli import exit_code
 from fisherae.distributions import GaussianLikelihood
 from fisherae.errors import InputError
-from fisherae.evaluation.figures import error_curves, save_figure, write_csv
+from fisherae.evaluation.figures import error_curves, write_csv
 from fisherae.evaluation.report import Cell, Report, spread
 from fisherae.evaluation.robustness import Measure, RobustnessPoint
 from fisherae.files import write_atomically
@@ -35,12 +35,13 @@ from fisherae.studies.measures import Measures, Protocol
 from fisherae.studies.models import run_of, train_once
 from fisherae.studies.options import (
     NETWORKS,
+    add_places,
     add_trainings,
     budget_of,
     study_command,
     study_parser,
 )
-from fisherae.studies.pages import begun
+from fisherae.studies.pages import add_figure, begun
 
 MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "Fisher AE, s² learned": ("fisher", {}),
@@ -151,18 +152,15 @@ def page(data: str, network: str, budget: Budget, found: Found, out: Path) -> Re
     )
     report.text("\n".join(conclusions(found)))
     for measure, level in SHOWN:
-        figure = curves(found, measure, level)
-        saved = save_figure(figure, out / f"{data}-{network}-{measure}-{level:g}")
         alt = f"{measure.upper()} at noise variance {level:g} against the epochs of training"
-        report.figure(figure, alt=alt, link=saved[0].name, saved=saved)
+        stem = out / f"{data}-{network}-{measure}-{level:g}"
+        add_figure(report, curves(found, measure, level), stem, alt)
     return report.table(*table(found), "Means ± standard deviations over the seeds.")
 
 
 def main() -> None:
     parser = study_parser(__doc__)
-    parser.add_argument("runs", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--data", choices=("mnist", "digits"), default="mnist")
+    add_places(parser)
     parser.add_argument("--network", choices=NETWORKS, default="mlp")
     parser.add_argument("--epochs", type=int, nargs="+", default=EPOCHS)
     add_trainings(parser)

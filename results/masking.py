@@ -27,7 +27,13 @@ from fisherae.files import write_atomically
 from fisherae.studies.config import Budget
 from fisherae.studies.measures import Measures, Protocol
 from fisherae.studies.models import LABELS, run_of, train_once
-from fisherae.studies.options import add_trainings, budget_of, study_command, study_parser
+from fisherae.studies.options import (
+    add_places,
+    add_trainings,
+    budget_of,
+    study_command,
+    study_parser,
+)
 from fisherae.studies.pages import begun
 
 MODELS = ("fisher", "vae")
@@ -63,9 +69,7 @@ def points(data: str, model: str, budget: Budget, seed: int, runs: Path) -> list
 
 def main() -> None:
     parser = study_parser(__doc__)
-    parser.add_argument("runs", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--data", choices=("mnist", "digits"), default="mnist")
+    add_places(parser)
     add_trainings(parser)
     options = parser.parse_args()
     budget = budget_of(options, options.data)

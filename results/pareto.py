@@ -27,7 +27,7 @@ from markupsafe import Markup
 
 from fisherae.cli import exit_code
 from fisherae.errors import InputError
-from fisherae.evaluation.figures import pareto_front, save_figure, tradeoff, write_csv
+from fisherae.evaluation.figures import pareto_front, tradeoff, write_csv
 from fisherae.evaluation.report import Cell, Report
 from fisherae.evaluation.robustness import HIGHER_IS_BETTER
 from fisherae.files import require_folder, write_atomically
@@ -35,7 +35,7 @@ from fisherae.studies.config import BUDGETS, Budget
 from fisherae.studies.measures import Measures, Protocol
 from fisherae.studies.models import LABELS, run_of, train_once
 from fisherae.studies.options import add_trainings, budget_of, study_command, study_parser
-from fisherae.studies.pages import begun
+from fisherae.studies.pages import add_figure, begun
 
 NOISE, PRIOR = 1.0, "refit"
 # What the test shows is what these were trained for.
@@ -198,8 +198,7 @@ def draw(
     xlabel = f"{AXES[measure]}, at noise variance {NOISE:g}"
     name = "fid" if column.startswith("fid[") else measure
     figure = tradeoff(points, xlabel, ylabel, ours)
-    saved = save_figure(figure, Path(f"{stem}-{name}"))
-    report.figure(figure, alt=f"{ylabel}, against {xlabel}", link=saved[0].name, saved=saved)
+    add_figure(report, figure, Path(f"{stem}-{name}"), f"{ylabel}, against {xlabel}")
 
 
 def in_words(comparison: Comparison, results: Results, error: str) -> str:

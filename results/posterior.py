@@ -40,7 +40,7 @@ from fisherae.studies.config import Budget
 from fisherae.studies.measures import Measures, Protocol
 from fisherae.studies.models import run_of, train_once
 from fisherae.studies.options import add_trainings, budget_of, study_command, study_parser
-from fisherae.studies.pages import begun
+from fisherae.studies.pages import add_figure, begun
 
 ORDERS = {"Gaussian": 2, "polynomial": 4}
 STYLES = {
@@ -209,8 +209,6 @@ def study_images(runs: Path, out: Path, dataset: str, budget: Budget) -> None:
             ).points("noise")
             for seed in budget.seeds
         ]
-    figure = error_curves(points, "bce", "noise variance σ²")
-    saved = save_figure(figure, out / dataset)
     rows = [
         {"model": name, "seed": seed, **dataclasses.asdict(point)}
         for name, own in points.items()
@@ -228,7 +226,8 @@ def study_images(runs: Path, out: Path, dataset: str, budget: Budget) -> None:
         "time, forward and backward). Means ± standard deviations over "
         f"{budget.seeds_in_words()}."
     )
-    report.figure(figure, alt="BCE under noise", link=saved[0].name, saved=saved)
+    figure = error_curves(points, "bce", "noise variance σ²")
+    add_figure(report, figure, out / dataset, "BCE under noise")
     for measure in MEASURES:
         report.table(*robustness_table(points, measure), measure.upper())
     write_atomically(out / f"{dataset}.md", report.markdown())

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fisherae.cli import exit_code
-from fisherae.evaluation.figures import error_curves, save_figure, write_csv
+from fisherae.evaluation.figures import error_curves, write_csv
 from fisherae.evaluation.report import Cell
 from fisherae.evaluation.robustness import Measure, RobustnessPoint, over_runs
 from fisherae.files import write_atomically
@@ -23,8 +23,14 @@ from fisherae.recipes.named import recipe
 from fisherae.studies.config import Budget
 from fisherae.studies.measures import Measures, Protocol
 from fisherae.studies.models import run_of, train_once
-from fisherae.studies.options import add_trainings, budget_of, study_command, study_parser
-from fisherae.studies.pages import begun
+from fisherae.studies.options import (
+    add_places,
+    add_trainings,
+    budget_of,
+    study_command,
+    study_parser,
+)
+from fisherae.studies.pages import add_figure, begun
 
 FRACTIONS = (1.0, 0.5, 0.25, 0.125)
 MEASURES: tuple[Measure, ...] = ("bce", "nmi")
@@ -109,9 +115,7 @@ def differences(points: Points) -> tuple[list[str], list[list[Cell]]]:
 
 def main() -> None:
     parser = study_parser(__doc__)
-    parser.add_argument("runs", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--data", choices=("mnist", "digits"), default="mnist")
+    add_places(parser)
     add_trainings(parser)
     options = parser.parse_args()
     data, runs, out = options.data, options.runs, options.out
@@ -136,9 +140,8 @@ def main() -> None:
     labelled = {label(fraction): own for fraction, own in points.items()}
     for measure in MEASURES:
         figure = error_curves(labelled, measure, "noise variance σ²")
-        saved = save_figure(figure, out / measure)
         report.heading(measure.upper())
-        report.figure(figure, alt=f"{measure.upper()} under noise", link=saved[0].name, saved=saved)
+        add_figure(report, figure, out / measure, f"{measure.upper()} under noise")
         report.table(*table(points, measure))
     write_atomically(out / "summary.md", report.markdown())
     rows = [

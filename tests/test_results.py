@@ -89,7 +89,7 @@ def test_inference(
 ) -> None:
     """Measures each model twice, measures it once; what the page says is what its numbers say."""
     study = script("inference")
-    few = {label: study.MODELS[label] for label in study.SHOWN_UNDER_OTHERS}
+    few = {label: study.MODELS[label] for label in study.CLOSER}
     monkeypatch.setattr(study, "MODELS", few)
     words = ["inference.py", str(tmp_path / "runs"), str(tmp_path / "out"), "--data", "digits"]
     words += ["--network", "mlp", "--epochs", "1", "--images", "40", "--budget", "smoke"]
@@ -107,7 +107,7 @@ def test_inference(
     }
     page = (tmp_path / "out" / "digits-mlp.md").read_text(encoding="utf-8")
     assert f"- VAE: BCE at σ² = 1 {vae['encoded']:.3f} → {vae['refined']:.3f} (" in page
-    for figure in ("refined", "front"):
+    for figure in ("refined", "front", "steps"):
         assert (tmp_path / "out" / f"digits-mlp-{figure}.svg").is_file()
     monkeypatch.setattr(
         "fisherae.studies.measures.robustness", lambda *_, **__: pytest.fail("again")

@@ -115,10 +115,10 @@ def _subject(
     return _Subject(Path(path), model, recipe, images, seed, data is not None, refine)
 
 
-def refined_run(path: Path | str, model: Autoencoder) -> Autoencoder:
+def refined_run(path: Path | str, model: Autoencoder, steps: int = 12) -> Autoencoder:
     """The model of a run with a search for the posterior's mode behind its encoder, the prior
     fitted anew to the latents: see `fisherae.refined`."""
-    return refined(with_prior(model, "refit", latents_of(path)))
+    return refined(with_prior(model, "refit", latents_of(path)), steps)
 
 
 def evaluate_run(
@@ -249,9 +249,11 @@ def _measure(rows: Sequence[Mapping[str, object]]) -> Literal["bce", "mse"]:
     return "mse" if rows[0]["bce"] is None else "bce"
 
 
-def linear_probe(model: Autoencoder, recipe: Recipe) -> LinearProbe | None:
-    """Fitted to the latents of up to 10,000 clean training images; None if they have no labels."""
-    limit = min(recipe.data.limit or PROBE_IMAGES, PROBE_IMAGES)
+def linear_probe(
+    model: Autoencoder, recipe: Recipe, images: int = PROBE_IMAGES
+) -> LinearProbe | None:
+    """Fitted to the latents of so many clean training images; None if they have no labels."""
+    limit = min(recipe.data.limit or images, images)
     data = dataclasses.replace(recipe.data, limit=limit)
     train = load_data(dataclasses.replace(recipe, data=data), "train", progress=True)
     if train.labels is None:

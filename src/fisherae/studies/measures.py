@@ -54,7 +54,8 @@ class Protocol:
             labels, else random weights.
         seed: of corruptions, k-means, t-SNE and samples.
         further_priors: kinds to measure beside refit, mixture and trained.
-        refine: whether the points are those of refined latents, see `fisherae.refined`.
+        probe_images: clean training images, to whose latents a linear probe is fitted; 0: no probe.
+        refine: steps of a search that the encoder is followed by, see `fisherae.refined`; 0: none.
     """
 
     test_images: int | None = None
@@ -65,7 +66,8 @@ class Protocol:
     extractor: str | None = None
     seed: int = 0
     further_priors: tuple[PriorKind, ...] = ()
-    refine: bool = False
+    probe_images: int = PROBE_IMAGES
+    refine: int = 0
 
     @classmethod
     def of(cls, budget: Budget, **changes: Any) -> "Protocol":
@@ -127,8 +129,8 @@ class Measures:
             {
                 "levels": [one.level for one in levels],
                 "map_images": self.protocol.map_images if maps else 0,
-                "probe_images": PROBE_IMAGES,
-                **({"refine": True} if self.protocol.refine else {}),
+                "probe_images": self.protocol.probe_images,
+                **self._search,
             },
             RobustnessPoint,
             lambda: robustness(
@@ -157,7 +159,7 @@ class Measures:
         protocol = {
             "levels": [level.level for level in levels],
             "map_images": self.protocol.map_images,
-            **({"refine": True} if self.protocol.refine else {}),
+            **self._search,
         }
         kept = self._kept.tensors("maps", protocol, lambda: self._maps(levels))
         return {level.level: kept[str(level.level)] for level in levels}
@@ -266,12 +268,21 @@ class Measures:
 
     @cached_property
     def _probe(self) -> LinearProbe | None:
-        return None if self.test.labels is None else linear_probe(self._encoding, self.recipe)
+        images = self.protocol.probe_images
+        if self.test.labels is None or not images:
+            return None
+        return linear_probe(self._encoding, self.recipe, images)
 
     @cached_property
     def _encoding(self) -> Autoencoder:
         """The model, its encoder followed by a search where the protocol says so."""
-        return refined_run(self.run, self.model) if self.protocol.refine else self.model
+        steps = self.protocol.refine
+        return refined_run(self.run, self.model, steps) if steps else self.model
+
+    @property
+    def _search(self) -> dict[str, int]:
+        """What depends on it is kept apart."""
+        return {"refine": self.protocol.refine} if self.protocol.refine else {}
 
     @cached_property
     def _kept(self) -> Kept:

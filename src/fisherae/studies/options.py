@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fisherae.studies.config import BUDGETS, Budget
 
-__all__ = ["NETWORKS", "add_trainings", "budget_of", "study_command", "study_parser"]
+__all__ = ["NETWORKS", "add_places", "add_trainings", "budget_of", "study_command", "study_parser"]
 
 NETWORKS = {
     "mlp": "fully connected networks",
@@ -22,6 +22,13 @@ def study_parser(doc: str | None) -> argparse.ArgumentParser:
     return argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+
+
+def add_places(parser: argparse.ArgumentParser) -> None:
+    """Where the runs and what is found of them are written, and the images of both."""
+    parser.add_argument("runs", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--data", choices=("mnist", "digits"), default="mnist")
 
 
 def add_trainings(parser: argparse.ArgumentParser) -> None:

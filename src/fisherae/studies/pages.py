@@ -4,7 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
+
 from fisherae.distributions import GaussianLikelihood
+from fisherae.evaluation.figures import save_figure
 from fisherae.evaluation.report import Cell, Report
 from fisherae.files import read_json
 from fisherae.recipes.evaluate import PROBE_IMAGES
@@ -13,12 +16,18 @@ from fisherae.studies.measures import SVGD_PARTICLES, Measures
 from fisherae.studies.study import Study
 from fisherae.training.run import RunDirectory, environment
 
-__all__ = ["add_protocol", "add_runs", "add_tables", "begun", "machine"]
+__all__ = ["add_figure", "add_protocol", "add_runs", "add_tables", "begun", "machine"]
 
 
 def begun(title: str, command: str) -> Report:
     """A page that says which command writes it, and on what machine."""
     return Report(title).command(command).text(f"Written on {machine(environment())}")
+
+
+def add_figure(report: Report, figure: Figure, stem: Path, alt: str) -> None:
+    """Writes a figure beside the page, as STEM.png and STEM.svg, and links to it."""
+    saved = save_figure(figure, stem)
+    report.figure(figure, alt=alt, link=saved[0].name, saved=saved)
 
 
 def machine(of: Mapping[str, Any]) -> str:

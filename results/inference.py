@@ -11,9 +11,8 @@ other kinds does. What was trained or measured before is taken as it is.
                                              figures and its numbers; on MNIST an hour a seed
 """
 
-import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import fmean
@@ -61,56 +60,15 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 NOISE = (0.0, 0.2, 1.0)
 STEPS = 12
-# What only some are measured by: the length of the search, and other corruptions, of each the
-# middle one of its standard levels.
+# What only some are measured by: the length of the search, and other corruptions.
 CLOSER = (LABELS["fisher-denoising"], HELD, LABELS["vae"], GRADED)
-LENGTHS = (0, 1, 3, 6, 12, 24)
-OTHERS = ("shot-noise", "salt-and-pepper", "mask", "blur", "stripes")
+OTHER_STEPS = (1, 3, 6, 24)
+OTHERS = {"shot-noise": 0.1, "salt-and-pepper": 0.1, "mask": 0.4, "blur": 1.0, "stripes": 0.6}
 PROBE_IMAGES = 2_000
 
 NAMES: dict[Measure, str] = {"bce": "BCE", "nmi": "NMI", "probe": "probe"}
 
 Points = dict[str, RobustnessPoint]  # by what the images went through: clean, noise, another
-
-
-class Trained(NamedTuple):
-    """One training, measured by its encoder alone and with refined latents, and under the largest
-    noise by the steps of the search."""
-
-    encoded: Points
-    refined: Points
-    by_length: list[RobustnessPoint]
-
-
-Found = dict[str, list[Trained]]  # by model; a training for every seed
-
-
-def points_of(run: Path, protocol: Protocol, others: Sequence[str], cache: Path) -> Points:
-    own = Measures(run, protocol, cache)
-    points = {_noise(point.level): point for point in own.points("noise")}
-    for name in others:
-        by_level = own.points(name)
-        points[name] = by_level[len(by_level) // 2]
-    return points
-
-
-def measured(data: str, network: str, label: str, budget: Budget, seed: int, runs: Path) -> Trained:
-    """One training, which is made unless it has been."""
-    model, fields = MODELS[label]
-    run = train_once(*run_of(data, model, "default", budget, seed, runs, network=network, **fields))
-    cache, closer = runs / "extractors", label in CLOSER
-    protocol = Protocol.of(budget, map_images=0, probe_images=PROBE_IMAGES)
-    encoded, refined = (
-        points_of(run, replace(protocol, refine=steps), OTHERS if closer else (), cache)
-        for steps in (0, STEPS)
-    )
-    noisy = replace(protocol, noise=NOISE[-1:], probe_images=0)
-    by_length = [
-        replace(point, level=float(steps))
-        for steps in (LENGTHS if closer else ())
-        for point in Measures(run, replace(noisy, refine=steps), cache).points("noise")
-    ]
-    return Trained(encoded, refined, by_length)
 
 
 def _noise(level: float) -> str:
@@ -120,8 +78,50 @@ def _noise(level: float) -> str:
 CLEAN, NOISY = _noise(NOISE[0]), _noise(NOISE[-1])
 
 
+class Trained(NamedTuple):
+    """One training, measured by its encoder alone and with refined latents, and under the largest
+    noise by the steps of the search."""
+
+    encoded: Points
+    refined: Points
+    by_steps: list[RobustnessPoint]
+
+
+Found = dict[str, list[Trained]]  # by model; a training for every seed
+
+
+def points_of(run: Path, protocol: Protocol, others: Mapping[str, float], cache: Path) -> Points:
+    own = Measures(run, protocol, cache)
+    points = {_noise(point.level): point for point in own.points("noise")}
+    return points | {name: own.points(name, [level])[0] for name, level in others.items()}
+
+
+def measured(data: str, network: str, label: str, budget: Budget, seed: int, runs: Path) -> Trained:
+    """One training, which is made unless it has been."""
+    model, fields = MODELS[label]
+    run = train_once(*run_of(data, model, "default", budget, seed, runs, network=network, **fields))
+    cache, closer = runs / "extractors", label in CLOSER
+    protocol = Protocol.of(budget, map_images=0, probe_images=PROBE_IMAGES)
+    encoded, refined = (
+        points_of(run, replace(protocol, refine=steps), OTHERS if closer else {}, cache)
+        for steps in (0, STEPS)
+    )
+    by_steps = {0: encoded[NOISY], STEPS: refined[NOISY]}
+    for steps in OTHER_STEPS if closer else ():
+        search = replace(protocol, refine=steps, probe_images=0)
+        by_steps[steps] = Measures(run, search, cache).points("noise")[-1]
+    return Trained(
+        encoded, refined, [replace(by_steps[n], level=float(n)) for n in sorted(by_steps)]
+    )
+
+
 def _mean(runs: list[Trained], kind: str, at: str, measure: Measure) -> float:
-    return fmean(getattr(getattr(run, kind)[at], measure) or math.nan for run in runs)
+    return fmean(getattr(getattr(run, kind)[at], measure) for run in runs)
+
+
+def bce(point: RobustnessPoint) -> float:
+    assert point.bce is not None  # the pixels of MNIST and of the digits lie in [0, 1]
+    return point.bce
 
 
 def dumbbells(found: Found, at: str) -> Figure:
@@ -147,7 +147,7 @@ def dumbbells(found: Found, at: str) -> Figure:
 def front(found: Found) -> Figure:
     """Clean against noisy errors, refined."""
     points = {
-        label: [(run.refined[NOISY].bce or 0, run.refined[CLEAN].bce or 0) for run in runs]
+        label: [(bce(run.refined[NOISY]), bce(run.refined[CLEAN])) for run in runs]
         for label, runs in found.items()
     }
     ours = [label for label in found if "Fisher" in label]
@@ -221,14 +221,13 @@ def page(data: str, network: str, budget: Budget, found: Found, out: Path) -> Re
     columns.append((NOISY, "probe"))
     report.table(*table(found, columns), "Means ± standard deviations over the seeds.")
     report.heading("The length of the search")
-    lengths = {label: [run.by_length for run in runs] for label, runs in some.items()}
-    steps = f"steps of the search (noise variance {NOISY})"
+    lengths = {label: [run.by_steps for run in runs] for label, runs in some.items()}
+    steps = f"steps of the search, {NOISY}"
     draw(error_curves(lengths, "bce", steps), "steps", f"BCE at {NOISY} against {steps}")
-    level = {name: next(iter(some.values()))[0].encoded[name].level for name in OTHERS}
     report.heading("Other corruptions")
     report.text(
         "The search takes what the decoder does not explain for noise that is white. "
-        f"BCE under {', '.join(f'{name} ({level[name]:g})' for name in OTHERS)}:"
+        f"BCE under {', '.join(f'{name} ({level:g})' for name, level in OTHERS.items())}:"
     )
     return report.table(*table(some, [(name, "bce") for name in OTHERS]))
 

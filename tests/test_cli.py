@@ -8,12 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import fisherae as fae
 from fisherae.cli import COMMANDS, exit_code, main
 from fisherae.data.corruptions import SUITE
 from fisherae.recipes import named
+from fisherae.recipes.evaluate import refined_run
+from fisherae.recipes.run import load_run
 
 TINY = ["--epochs", "1", "--limit", "64", "--batch-size", "32", "--device", "cpu"]
 
@@ -96,6 +99,17 @@ def test_evaluate_refined(trained: Path) -> None:
     assert (trained / "robustness-noise.json").read_text() == alone
     refined = json.loads((trained / "robustness-noise-refined.json").read_text())
     assert refined["points"][0]["mse"] < json.loads(alone)["points"][0]["mse"]
+    assert (refined["refined"], json.loads(alone)["refined"]) == (True, False)
+
+
+def test_a_refitted_prior_goes_where_the_networks_are(trained: Path) -> None:
+    """A run is loaded with its networks on the GPU and its prior on the CPU; `meta` stands for the
+    one here, where no number is computed."""
+    model = load_run(trained)[0]
+    model.encoder.to("meta")
+    model.decoder.to("meta")
+    z = torch.empty(3, model.dim, device="meta")
+    assert refined_run(trained, model).prior.log_density(z).device == torch.device("meta")
 
 
 def test_evaluate_under_the_suite(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -143,13 +144,98 @@ def test_a_latent_without_effect_follows_the_prior() -> None:
     assert fae.refined(model, steps=30).encode(x).mean[:, -1].abs().max() < 1e-4
 
 
+@pytest.mark.parametrize("effect", [0.0, 1e-4, 1e-2])
+def test_a_prior_of_two_modes_on_a_latent_of_little_effect_stops_nothing(effect: float) -> None:
+    """Between its modes the prior bends the wrong way, where the decoder hardly bends at all."""
+    prior = fae.FactorablePolynomial(DIM, order=4).double()
+    torch.manual_seed(0)
+    modes = torch.randn(2000, DIM, dtype=torch.float64)
+    modes[:, -1] = 0.2 * modes[:, -1] + torch.randint(0, 2, (2000,)) * 2 - 1
+    prior.fit(modes)
+    model = model_of(prior, std=0.3)
+    first = next(p for p in model.decoder.parameters() if p.dim() == 2)
+    with torch.no_grad():
+        first[:, -1] *= effect
+    x = noisy_images(model, 50)
+    start, soon, at_last = (
+        energy(model, x, z)
+        for z in (
+            model.encode(x).mean,
+            fae.refined(model).encode(x).mean,
+            fae.refined(model, steps=300).encode(x).mean,
+        )
+    )
+    assert (start - at_last).median() > 10
+    assert (soon - at_last).median() < 0.1
+
+
+def test_starts_outside_the_support_come_inside() -> None:
+    """And end where the reconstruction is no worse than at the nearest latent inside."""
+    prior = fae.FactorablePolynomial(DIM, order=2, support=(-0.02, 0.02))
+    model = model_of(prior, std=0.3)
+    x = noisy_images(model, 40)
+    start = model.encode(x).mean
+    assert (start.abs() > 0.02).any(dim=1).float().mean() > 0.5
+    z = fae.refined(model).encode(x).mean
+    assert (z.abs() <= 0.02).all()
+    assert (energy(model, x, z) <= energy(model, x, start.clamp(-0.02, 0.02))).all()
+
+
+class Flat(Prior):
+    """Constant on its support: no score depends on z."""
+
+    def log_density(self, z: Tensor) -> Tensor:
+        return torch.where(self._outside(z).any(-1), -math.inf, 0.0).to(z)
+
+
+def test_a_constant_density_is_a_prior() -> None:
+    model = model_of(Flat(DIM, support=(-5.0, 5.0)), std=0.3)
+    x = noisy_images(model, 5)
+    z = fae.refined(model).encode(x).mean
+    assert (energy(model, x, z) < energy(model, x, model.encode(x).mean)).all()
+
+
+def test_a_model_in_training_mode_searches_in_eval_mode() -> None:
+    """Batch normalisation and dropout would not be differentiated; both are as before after."""
+    encoder, decoder = fae.networks.mnist.encoder(2), fae.networks.mnist.decoder(2)
+    model = fae.Autoencoder(
+        encoder, nn.Sequential(decoder, nn.Dropout()), fae.StandardNormal(2), "bernoulli"
+    )
+    x = torch.rand(3, 1, 28, 28)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    found = fae.refined(model, steps=2).encode(x).mean
+    assert all(part.training for part in model.modules())
+    assert all(torch.equal(before[name], part) for name, part in model.state_dict().items())
+    torch.testing.assert_close(found, fae.refined(model.eval(), steps=2).encode(x).mean)
+
+
 def test_shares_the_networks_and_passes_no_gradient() -> None:
     model = model_of(fae.StandardNormal(DIM))
     search = fae.refined(model)
     assert search.decoder is model.decoder
     assert search.prior is model.prior
     assert not search.training
-    assert not search.encode(noisy_images(model, 2).requires_grad_()).mean.requires_grad
+    x = noisy_images(model, 2)
+    assert not search.encode(x.requires_grad_()).mean.requires_grad
+    with torch.inference_mode():
+        torch.testing.assert_close(search.encode(x).mean.clone(), fae.refined(model).encode(x).mean)
+
+
+def test_another_prior_is_searched_with() -> None:
+    model = model_of(fae.StandardNormal(DIM))
+    x, search = noisy_images(model, 4), fae.refined(model)
+    before = search.encode(x).mean
+    search.prior = fae.GaussianMixture(DIM).double().fit(0.1 * torch.randn(100, DIM).double())
+    assert not torch.allclose(search.encode(x).mean, before)
+
+
+def test_saved_it_is_the_model(tmp_path: Path) -> None:
+    model = model_of(fae.StandardNormal(DIM))
+    x = noisy_images(model, 4)
+    fae.refined(model).save(tmp_path)
+    again = fae.load(tmp_path)
+    torch.testing.assert_close(again.encode(x).mean, model.encode(x).mean)
+    torch.testing.assert_close(fae.refined(again).encode(x).mean, fae.refined(model).encode(x).mean)
 
 
 def test_steps_are_counted() -> None:

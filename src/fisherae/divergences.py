@@ -15,6 +15,7 @@ __all__ = [
     "HasLogDensity",
     "HasLogProb",
     "LogDensity",
+    "derivative",
     "fisher_divergence",
     "hyvarinen_score",
     "laplacian",
@@ -57,7 +58,7 @@ def score(
     keep = torch.is_grad_enabled() if create_graph is None else create_graph
     with torch.enable_grad():
         x = x if x.requires_grad else x.detach().requires_grad_()
-        return _derivative(_log_density(p)(x), x, keep)
+        return derivative(_log_density(p)(x), x, keep)
 
 
 def hyvarinen_score(p: LogDensity, x: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch"]:
@@ -135,11 +136,11 @@ def _divergence(field: Tensor, x: Tensor, create_graph: bool) -> Tensor:
     """Σ_j ∂ field_j / ∂x_j."""
     total = torch.zeros_like(field[..., 0])
     for j in range(x.shape[-1]):
-        total = total + _derivative(field[..., j], x, create_graph)[..., j]
+        total = total + derivative(field[..., j], x, create_graph)[..., j]
     return total
 
 
-def _derivative(y: Tensor, x: Tensor, create_graph: bool) -> Tensor:
+def derivative(y: Tensor, x: Tensor, create_graph: bool) -> Tensor:
     """∇_x y, zero where y does not depend on x (a constant density or score)."""
     if not y.requires_grad:
         return torch.zeros_like(x)

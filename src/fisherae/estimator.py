@@ -59,11 +59,11 @@ class FisherAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         posterior_order: of the posterior's polynomial: 2 is a Gaussian, 4 may be skew or bimodal.
         noise: variance, in units of `scale_`², up to which noise is added to what the encoder
             trains on, for features that keep still under it; the decoder answers for clean rows.
-        refine: search on from each row's latent to the posterior's mode, see `fisherae.refined`:
-            noise moves such features and their reconstructions less. It can be set after `fit`,
-            which does not depend on it.
         random_state: int, `RandomState`, or None for numpy's global one, never torch's global one.
         verbose: print the loss after each epoch.
+        refine: search on from each row's latent to the posterior's mode, see `fisherae.refined`:
+            reconstructions come nearer to the clean row where there are many more features than
+            latents, as of images. It can be set after `fit`, which does not depend on it.
 
     Attributes:
         model_: the trained `Autoencoder`, in float64, of standardised features.
@@ -104,9 +104,9 @@ class FisherAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         clip: float | None = 10.0,
         posterior_order: int = 2,
         noise: float = 0.0,
-        refine: bool = False,
         random_state: int | RandomState | None = None,
         verbose: bool = False,
+        refine: bool = False,
     ):
         self.latent_dim = latent_dim
         self.order = order
@@ -119,9 +119,9 @@ class FisherAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         self.clip = clip
         self.posterior_order = posterior_order
         self.noise = noise
-        self.refine = refine
         self.random_state = random_state
         self.verbose = verbose
+        self.refine = refine
 
     def fit(self, X: ArrayLike, y: object = None) -> Self:
         r"""Trains on X, shape (n, n_features); y is ignored."""
@@ -171,7 +171,7 @@ class FisherAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         return self._in_units(x)
 
     def score(self, X: ArrayLike, y: object = None) -> float:
-        r"""Minus the mean squared error per feature of the reconstruction f_θ(μ_φ(x)).
+        r"""Minus the mean squared error per feature of the reconstruction f_θ(z), z of `transform`.
 
         In squared units of X, higher is better; y is ignored. Unlike the objective, it can be
         compared across numbers of latents and decoder variances.

@@ -67,9 +67,9 @@ class Evaluate:
     data: str | None = None
     """Other data than the run's: a name or a folder."""
     refine: bool = False
-    """Search on from the encoder's latent, with decoder and prior, for the one that explains the
-    image best: far less error under noise, for the time of seventy decoded images each. Writes
-    robustness-CORRUPTION-refined.*."""
+    """Search on from the encoder's latent, with decoder and refitted prior, for the one that
+    explains the image best: less error under noise, for the time of some 5 d + 30 decoded images,
+    with d latents, for each (those of the probe too). Writes robustness-CORRUPTION-refined.*."""
     seed: int = 0
     """Seed of the corruption and of k-means."""
 

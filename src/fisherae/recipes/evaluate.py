@@ -14,7 +14,7 @@ import torch
 from torch import Generator, Tensor
 
 from fisherae import __version__
-from fisherae.autoencoder import Autoencoder
+from fisherae.autoencoder import Autoencoder, device_of
 from fisherae.data.corruptions import SUITE, Corruption, corruption_levels
 from fisherae.data.images import ImageDataset, to_float
 from fisherae.errors import InputError
@@ -91,6 +91,7 @@ class _Subject:
             "data": dataclasses.asdict(self.recipe.data),
             "split": "test",
             "images": len(self.test),
+            "refined": self.refine,
             **protocol,
             "seed": self.seed,
             "versions": {"fisherae": __version__, "torch": torch.__version__},
@@ -118,7 +119,9 @@ def _subject(
 def refined_run(path: Path | str, model: Autoencoder, steps: int = 12) -> Autoencoder:
     """The model of a run with a search for the posterior's mode behind its encoder, the prior
     fitted anew to the latents: see `fisherae.refined`."""
-    return refined(with_prior(model, "refit", latents_of(path)), steps)
+    fitted = with_prior(model, "refit", latents_of(path))
+    fitted.prior.to(device_of(model.decoder))
+    return refined(fitted, steps)
 
 
 def evaluate_run(

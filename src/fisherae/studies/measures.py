@@ -120,10 +120,10 @@ class Measures:
         """Of the training."""
         return self.recipe.training.seed
 
-    def points(self, corruption: str) -> list[RobustnessPoint]:
-        """Errors, clusters and classes at every standard level of a corruption."""
-        levels = self.levels(corruption)
-        maps = list(self.maps().values()) if corruption == "noise" else []
+    def points(self, corruption: str, only: Sequence[float] | None = None) -> list[RobustnessPoint]:
+        """Errors, clusters and classes at every standard level of a corruption, or only some."""
+        levels = self.levels(corruption, only)
+        maps = [] if corruption != "noise" or only else list(self.maps().values())
         return self._kept.rows(
             f"robustness-{corruption}",
             {
@@ -146,10 +146,10 @@ class Measures:
             ),
         )
 
-    def levels(self, corruption: str) -> list[Corruption]:
-        """The levels of a corruption, for these pixels."""
-        levels = self.protocol.noise if corruption == "noise" else None
-        return corruption_levels(corruption, levels, self.value_range)
+    def levels(self, corruption: str, only: Sequence[float] | None = None) -> list[Corruption]:
+        """The levels of a corruption, for these pixels: the standard ones, or only some."""
+        noise = self.protocol.noise if corruption == "noise" else None
+        return corruption_levels(corruption, only or noise, self.value_range)
 
     def maps(self) -> dict[float, Tensor]:
         """t-SNE maps of the latents at each noise variance; none without labels."""

@@ -48,6 +48,8 @@ results: setup
 	$(BIN)/python results/pareto.py baselines mnist --runs runs/reproduce/cpu
 	$(BIN)/python results/length.py runs/length results/length
 	$(BIN)/python results/encoders.py runs/encoders results/encoders
+	$(BIN)/python results/inference.py runs/inference results/inference
+	$(BIN)/python results/inference.py runs/inference results/inference --data digits --network mlp --epochs 100
 	$(BIN)/python results/corruptions.py mnist results/corruptions
 	$(BIN)/python results/pareto.py baselines digits
 	$(BIN)/python results/pareto.py variances digits

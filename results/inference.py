@@ -28,7 +28,7 @@ from fisherae.evaluation.figures import (
     tradeoff,
     write_csv,
 )
-from fisherae.evaluation.figures.style import line_styles, plain_axes
+from fisherae.evaluation.figures.style import line_styles, log_axis, plain_axes
 from fisherae.evaluation.report import Cell, Report, spread
 from fisherae.evaluation.robustness import Measure, RobustnessPoint
 from fisherae.files import write_atomically
@@ -137,7 +137,7 @@ def dumbbells(found: Found, at: str) -> Figure:
         axes.plot(ends[0], place, "o", color=colour, markerfacecolor="white", markersize=8)
         axes.plot(ends[1], place, "o", color=colour, markersize=8)
     axes.set_yticks(range(len(order)), order)
-    axes.set_xlim(left=0)
+    log_axis(axes, "x")
     axes.set_xlabel(f"BCE to the clean image (nats per pixel), {at}")
     axes.set_title("hollow: the encoder alone; filled: refined", fontsize=9, color="0.35")
     plain_axes(axes)

@@ -9,8 +9,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
-__all__ = ["line_styles", "panel_grid", "panels", "plain_axes"]
+__all__ = ["line_styles", "log_axis", "panel_grid", "panels", "plain_axes"]
 
 # Okabe and Ito (2008), Color Universal Design, https://jfly.uni-koeln.de/color/
 _FAMILIES = {
@@ -47,6 +48,24 @@ def line_styles(models: Iterable[str]) -> dict[str, dict[str, Any]]:
             "marker": _MARKERS[index % len(_MARKERS)],
         }
     return styles
+
+
+def log_axis(axes: Axes, which: str) -> None:
+    """Makes "x" or "y" logarithmic, with the numbers 1, 2 and 5 of each decade.
+
+    Example:
+        >>> axes = Figure().subplots()
+        >>> log_axis(axes, "x")
+        >>> axes.get_xscale()
+        'log'
+    """
+    axis, set_scale = (
+        (axes.xaxis, axes.set_xscale) if which == "x" else (axes.yaxis, axes.set_yscale)
+    )
+    set_scale("log")
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(ScalarFormatter())
+    axis.set_minor_formatter(NullFormatter())
 
 
 def panel_grid(count: int, most_columns: int) -> tuple[int, int]:

@@ -9,11 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation
-from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 from matplotlib.transforms import Bbox
 
 from fisherae.errors import InputError
-from fisherae.evaluation.figures.style import line_styles, plain_axes
+from fisherae.evaluation.figures.style import line_styles, log_axis, plain_axes
 
 __all__ = ["pareto_front", "tradeoff"]
 
@@ -129,13 +128,9 @@ def _draw_front(axes: Axes, front: Sequence[_Point]) -> list[_Point]:
 
 def _scale(axes: Axes, points: Sequence[_Point]) -> None:
     axes.margins(0.14)
-    setters = (axes.xaxis, axes.set_xscale), (axes.yaxis, axes.set_yscale)
-    for (axis, set_scale), values in zip(setters, zip(*points, strict=True), strict=True):
+    for axis, values in zip(("x", "y"), zip(*points, strict=True), strict=True):
         if min(values) > 0 and max(values) > _DECADES * min(values):
-            set_scale("log")
-            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-            axis.set_major_formatter(ScalarFormatter())
-            axis.set_minor_formatter(NullFormatter())
+            log_axis(axes, axis)
 
 
 def _covered_by(axes: Axes, mean: _Point, spread: _Point) -> list[Bbox]:

@@ -41,7 +41,8 @@ def test_two_processes_train_what_one_trains(
     for name, value in one.items():
         torch.testing.assert_close(two[name], value)
     for by_one, by_two in zip(untimed(runs["one"]), untimed(runs["two"]), strict=True):
-        torch.testing.assert_close(by_two, by_one)
+        # Numbers of float32, summed in another order.
+        torch.testing.assert_close(by_two, by_one, rtol=1.3e-6, atol=1e-5)
 
     # Each process draws its own dropout and continues with it.
     noisy, resumed = weights(runs["noisy"].path), weights(runs["resumed"].path)

@@ -197,10 +197,11 @@ def page(data: str, network: str, budget: Budget, found: Found, out: Path) -> Re
     report = begun(f"Beyond the encoder: refined latents, on {data}", study_command())
     report.text(
         f"{budget.in_words()}, {NETWORKS[network]}, {budget.seeds_in_words()}; measured on "
-        f"{budget.test_images or 'all'} test images. The {LABELS['fisher-denoising']} and the "
-        f"{GRADED} have seen noise of variances up to 1, most of them small, all others clean "
-        f"images only. Refined: `fisherae.refined`, {STEPS} steps, the level of the noise unknown "
-        "to it, the prior fitted anew to the latents of clean training images, for all alike."
+        f"{found[GRADED][0].encoded[CLEAN].images:,} test images. The "
+        f"{LABELS['fisher-denoising']} and the {GRADED} have seen noise of variances up to 1, most "
+        f"of them small, all others clean images only. Refined: `fisherae.refined`, {STEPS} steps, "
+        "the level of the noise unknown to it, the prior fitted anew to the latents of clean "
+        "training images, for all alike."
     )
     report.text("\n".join(conclusions(found)))
 
@@ -217,7 +218,17 @@ def page(data: str, network: str, budget: Budget, found: Found, out: Path) -> Re
     report.heading("The length of the search")
     lengths = {label: [run.by_steps for run in runs] for label, runs in some.items()}
     steps = f"steps of the search, {NOISY}"
-    draw(error_curves(lengths, "bce", steps), "steps", f"BCE at {NOISY} against {steps}")
+    draw(error_curves(lengths, "bce", steps), "steps", f"BCE against {steps}")
+    report.table(
+        ["BCE by steps", *(f"{point.level:g}" for point in found[GRADED][0].by_steps)],
+        [
+            [
+                label,
+                *(spread([bce(point) for point in of_all]) for of_all in zip(*own, strict=True)),
+            ]
+            for label, own in lengths.items()
+        ],
+    )
     report.heading("Other corruptions")
     report.text(
         "The search takes what the decoder does not explain for noise that is white. "

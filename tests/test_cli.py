@@ -100,6 +100,13 @@ def test_evaluate_refined(trained: Path) -> None:
     refined = json.loads((trained / "robustness-noise-refined.json").read_text())
     assert refined["points"][0]["mse"] < json.loads(alone)["points"][0]["mse"]
     assert (refined["refined"], json.loads(alone)["refined"]) == (True, False)
+    assert run("evaluate", trained, "--corruption", "suite", "--images", "10", "--refine") == 0
+    suite = json.loads((trained / "robustness-suite-refined.json").read_text())
+    assert suite["refined"]
+    clean = {point["mse"] for point in suite["points"] if point["severity"] == 0}
+    assert run("evaluate", trained, "--corruption", "fog", "--images", "10", "--refine") == 0
+    fog = json.loads((trained / "robustness-fog-refined.json").read_text())["points"]
+    assert clean == {fog[0]["mse"]}
 
 
 def test_a_refitted_prior_goes_where_the_networks_are(trained: Path) -> None:

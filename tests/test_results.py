@@ -1,6 +1,7 @@
 """The studies of results/ run; what they find is committed beside them."""
 
 import csv
+import re
 import signal
 import subprocess
 import sys
@@ -107,6 +108,14 @@ def test_inference(
     }
     page = (tmp_path / "out" / "digits-mlp.md").read_text(encoding="utf-8")
     assert f"- VAE: BCE at σ² = 1 {vae['encoded']:.3f} → {vae['refined']:.3f} (" in page
+    assert {
+        (row["model"], row["steps"]) for row in rows_of(tmp_path / "out/digits-mlp-steps.csv")
+    } == {
+        (label, str(steps))
+        for label in study.CLOSER
+        for steps in (0, study.STEPS, *study.OTHER_STEPS)
+    }
+    assert re.search(r"the CPU time of \d+ decoded images", page)
     for figure in ("refined", "front", "steps"):
         assert (tmp_path / "out" / f"digits-mlp-{figure}.svg").is_file()
     monkeypatch.setattr(

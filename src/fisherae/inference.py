@@ -12,7 +12,10 @@ from fisherae.divergences import derivative
 from fisherae.errors import InputError
 from fisherae.priors import Prior
 
-__all__ = ["RefinedAutoencoder", "refined"]
+__all__ = ["STEPS", "RefinedAutoencoder", "refined"]
+
+STEPS = 12
+"""Of a search; what fewer and more come to is measured in results/inference."""
 
 # A Jacobian costs as much as d decoded images or more: Broyden's updates carry it over two steps.
 JACOBIAN_EVERY = 3
@@ -20,7 +23,7 @@ DAMPING, CALMER, WILDER = 0.1, 1 / 3, 4.0
 DERIVATIVES = 1024  # images by latents at once: three gigabytes with the networks of CelebA
 
 
-def refined(model: Autoencoder, steps: int = 12) -> "RefinedAutoencoder":
+def refined(model: Autoencoder, steps: int = STEPS) -> "RefinedAutoencoder":
     r"""The same auto-encoder, its encoder followed by a search for the posterior's mode.
 
     An encoder answers noise by what it has learned; decoder and prior can still be asked which
@@ -38,8 +41,9 @@ def refined(model: Autoencoder, steps: int = 12) -> "RefinedAutoencoder":
 
     It needs images of many more components than latents: what the decoder does not explain is taken
     for white noise, even if it is a stripe or a mask, and with few components per latent noise is
-    explained like an image. An image costs as much as some 5 d + 30 decoded ones. The networks are
-    those of `model`, and compute in eval mode; no gradient passes.
+    explained like an image. Each step decodes, and each Jacobian takes d directional derivatives of
+    the decoder: results/inference measures what that comes to. The networks are those of `model`,
+    and compute in eval mode; no gradient passes.
 
     Arguments:
         model: any auto-encoder whose decoder torch can differentiate forwards. Its prior should

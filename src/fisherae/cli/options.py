@@ -68,8 +68,8 @@ class Evaluate:
     """Other data than the run's: a name or a folder."""
     refine: bool = False
     """Search on from the encoder's latent, with decoder and refitted prior, for the one that
-    explains the image best: less error under noise, for the time of some 5 d + 30 decoded images,
-    with d latents, for each (those of the probe too). Writes robustness-CORRUPTION-refined.*."""
+    explains the image best: less error under noise, for the time of many decoded images for each
+    (those of the probe too). Writes robustness-CORRUPTION-refined.*."""
     seed: int = 0
     """Seed of the corruption and of k-means."""
 

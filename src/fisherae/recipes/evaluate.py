@@ -23,7 +23,7 @@ from fisherae.evaluation.adversarial import LatentAttack, Norm, Target
 from fisherae.evaluation.probe import LinearProbe
 from fisherae.evaluation.robustness import RobustnessPoint, posterior_means, robustness
 from fisherae.files import require_folder, write_atomically, write_json
-from fisherae.inference import refined
+from fisherae.inference import STEPS, refined
 from fisherae.recipes.build import load_data
 from fisherae.recipes.config import Recipe
 from fisherae.recipes.latent_prior import PriorKind, with_prior
@@ -116,7 +116,7 @@ def _subject(
     return _Subject(Path(path), model, recipe, images, seed, data is not None, refine)
 
 
-def refined_run(path: Path | str, model: Autoencoder, steps: int = 12) -> Autoencoder:
+def refined_run(path: Path | str, model: Autoencoder, steps: int = STEPS) -> Autoencoder:
     """The model of a run with a search for the posterior's mode behind its encoder, the prior
     fitted anew to the latents: see `fisherae.refined`."""
     fitted = with_prior(model, "refit", latents_of(path))

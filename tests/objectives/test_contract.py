@@ -123,6 +123,13 @@ def test_same_seed_same_loss(objective: nn.Module) -> None:
     assert torch.equal(seeded(objective, x).total, seeded(objective, x).total)
 
 
+def test_a_refined_model_is_not_trained(objective: nn.Module) -> None:
+    """No gradient passes the search: the encoder would stay as it is, without a word."""
+    adversary = (objective.discriminator,) if isinstance(objective, fae.WaeGanObjective) else ()
+    with pytest.raises(fae.InputError, match="train the model first, and refine it afterwards"):
+        type(objective)(fae.refined(objective.model), *adversary)
+
+
 def test_training_lowers_the_loss(objective: nn.Module) -> None:
     """The eight lines of `LossTerms` as a user writes them."""
     x = torch.rand(64, *SHAPE).round()

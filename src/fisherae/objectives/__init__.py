@@ -10,7 +10,7 @@ from fisherae.objectives.deterministic import (
 )
 from fisherae.objectives.elbo import ElboObjective, ElboTerms
 from fisherae.objectives.fisher import FisherObjective, FisherTerms
-from fisherae.objectives.terms import LossTerms
+from fisherae.objectives.terms import LossTerms, Objective
 from fisherae.objectives.wae import (
     WaeGanObjective,
     WaeGanTerms,
@@ -28,6 +28,7 @@ __all__ = [
     "FisherObjective",
     "FisherTerms",
     "LossTerms",
+    "Objective",
     "RegularizedObjective",
     "RegularizedTerms",
     "WaeGanObjective",

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from fisherae.autoencoder import Autoencoder
 from fisherae.counts import is_count
 from fisherae.distributions import Delta
 from fisherae.errors import InputError
 from fisherae.objectives.noise import graded_noise, require_noise
-from fisherae.objectives.terms import LossTerms
+from fisherae.objectives.terms import LossTerms, Objective
 
 __all__ = [
     "ContractiveObjective",
@@ -33,7 +33,7 @@ class DenoisingTerms(LossTerms):
     reconstruction: Tensor
 
 
-class DenoisingObjective(nn.Module):
+class DenoisingObjective(Objective):
     r"""L_DAE(x) = −log p_θ(x | μ(x̃)) with x̃ = x + √v ε, ε ~ N(0, I); v = 0: the plain auto-encoder.
 
     The clean image is reconstructed from a corrupted one. Of a Bernoulli decoder the loss is the
@@ -67,10 +67,9 @@ class DenoisingObjective(nn.Module):
     """
 
     def __init__(self, model: Autoencoder, noise: float = 0.0, graded: bool = False):
-        super().__init__()
+        super().__init__(model)
         _require_deterministic(model, "a denoising auto-encoder")
         require_noise(noise)
-        self.model = model
         self.noise = noise
         self.graded = graded
 
@@ -96,7 +95,7 @@ class ContractiveTerms(LossTerms):
     contraction: Tensor
 
 
-class ContractiveObjective(nn.Module):
+class ContractiveObjective(Objective):
     r"""L_CAE(x) = −log p_θ(x | μ(x)) + λ ‖J_μ(x)‖²_F, with the Jacobian J_μ = ∂μ/∂x of the encoder.
 
     The norm is estimated without bias as the mean of ‖J_μᵀ v‖² over random signs v (Hutchinson),
@@ -130,12 +129,11 @@ class ContractiveObjective(nn.Module):
     """
 
     def __init__(self, model: Autoencoder, weight: float = 0.1, probes: int | None = 1):
-        super().__init__()
+        super().__init__(model)
         _require_deterministic(model, "a contractive auto-encoder")
         _require_positive("the contraction's weight λ", weight)
         if probes is not None and not is_count(probes):
             raise InputError(f"probes must be at least 1, or None for the exact norm, got {probes}")
-        self.model = model
         self.weight = weight
         self.probes = probes
 
@@ -185,7 +183,7 @@ class RegularizedTerms(LossTerms):
     decoder: Tensor
 
 
-class RegularizedObjective(nn.Module):
+class RegularizedObjective(Objective):
     r"""L_RAE(x) = ‖x − f_θ(z)‖² + β/2 ‖z‖² + λ ‖θ‖² with z = μ(x): RAE-L2.
 
     θ are the parameters of the decoder. In place of the VAE's noise, they and the latents are kept
@@ -216,11 +214,10 @@ class RegularizedObjective(nn.Module):
     def __init__(
         self, model: Autoencoder, latent_weight: float = 1e-4, decoder_weight: float = 1e-7
     ):
-        super().__init__()
+        super().__init__(model)
         _require_deterministic(model, "a regularised auto-encoder")
         _require_positive("the latents' weight β", latent_weight)
         _require_positive("the decoder's weight λ", decoder_weight)
-        self.model = model
         self.latent_weight = latent_weight
         self.decoder_weight = decoder_weight
 

@@ -4,12 +4,12 @@ import math
 from dataclasses import dataclass
 
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from fisherae.autoencoder import Autoencoder
 from fisherae.distributions import Delta, DensityPosterior
 from fisherae.errors import InputError
-from fisherae.objectives.terms import LossTerms
+from fisherae.objectives.terms import LossTerms, Objective
 from fisherae.priors import StandardNormal
 
 __all__ = ["ElboObjective", "ElboTerms"]
@@ -23,7 +23,7 @@ class ElboTerms(LossTerms):
     kl: Tensor
 
 
-class ElboObjective(nn.Module):
+class ElboObjective(Objective):
     r"""L_VAE(x) = β KL[q_φ(z|x) ‖ p(z)] − E_q log p_θ(x|z), eq. (2), with the analytic KL.
 
     β = 1 is the VAE, another the β-VAE, eq. (4) of Higgins et al. With a Gaussian decoder whose
@@ -60,7 +60,7 @@ class ElboObjective(nn.Module):
     """
 
     def __init__(self, model: Autoencoder, samples: int = 1, beta: float = 1.0):
-        super().__init__()
+        super().__init__(model)
         if model.posterior is Delta or not isinstance(model.prior, StandardNormal):
             raise InputError(
                 "the ELBO needs a Gaussian posterior (or a polynomial one) and a StandardNormal "
@@ -71,7 +71,6 @@ class ElboObjective(nn.Module):
             raise InputError(f"samples must be at least 1, got {samples}")
         if not 0 < beta < math.inf:
             raise InputError(f"the KL's weight β must be positive and finite, got {beta}")
-        self.model = model
         self.samples = samples
         self.beta = beta
 

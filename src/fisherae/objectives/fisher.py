@@ -5,7 +5,7 @@ from typing import Literal
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from fisherae.autoencoder import Autoencoder
 from fisherae.distributions import (
@@ -17,7 +17,7 @@ from fisherae.distributions import (
 )
 from fisherae.errors import InputError
 from fisherae.objectives.noise import graded_noise, require_noise
-from fisherae.objectives.terms import LossTerms
+from fisherae.objectives.terms import LossTerms, Objective
 
 __all__ = ["FisherObjective", "FisherTerms"]
 
@@ -38,7 +38,7 @@ class FisherTerms(LossTerms):
     stability: Tensor
 
 
-class FisherObjective(nn.Module):
+class FisherObjective(Objective):
     r"""L_F-AE(x; φ, η, θ), eq. (10), estimated with L samples z = μ + σ ⊙ ε as in eq. (11).
 
     The theory wants q(z|x) and p(x|z) of each image by itself. Batch normalisation in training
@@ -98,9 +98,8 @@ class FisherObjective(nn.Module):
         variant: Variant = "exact",
         noise: float = 0.0,
     ):
-        super().__init__()
+        super().__init__(model)
         _check(model, samples, score_fraction, variant, noise)
-        self.model = model
         self.samples = samples
         self.score_fraction = score_fraction
         self.variant = variant

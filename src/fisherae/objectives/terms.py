@@ -1,11 +1,15 @@
-r"""What objectives return: the named terms of a loss."""
+r"""What objectives have in common, and what they return: the named terms of a loss."""
 
 from dataclasses import dataclass, fields
 from typing import Self
 
-from torch import Tensor
+from torch import Tensor, nn
 
-__all__ = ["LossTerms"]
+from fisherae.autoencoder import Autoencoder
+from fisherae.errors import InputError
+from fisherae.inference import RefinedAutoencoder
+
+__all__ = ["LossTerms", "Objective"]
 
 
 @dataclass(frozen=True)
@@ -39,3 +43,22 @@ class LossTerms:
     def detach(self) -> Self:
         r"""The terms without their graph."""
         return type(self)(**{name: term.detach() for name, term in self.by_name().items()})
+
+
+class Objective(nn.Module):
+    r"""An objective: a module around the model that it trains, whose `forward(x)` returns terms.
+
+    Raises:
+        InputError: if the model is a refined one, through whose search no gradient passes.
+    """
+
+    model: Autoencoder
+
+    def __init__(self, model: Autoencoder):
+        if isinstance(model, RefinedAutoencoder):
+            raise InputError(
+                "the model is refined, and a search trains no encoder: train the model first, and "
+                "refine it afterwards, fisherae.refined(model)"
+            )
+        super().__init__()
+        self.model = model

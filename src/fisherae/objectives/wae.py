@@ -11,7 +11,7 @@ from torch.func import functional_call
 from fisherae.autoencoder import Autoencoder
 from fisherae.errors import InputError
 from fisherae.networks.layers import full_precision
-from fisherae.objectives.terms import LossTerms
+from fisherae.objectives.terms import LossTerms, Objective
 from fisherae.priors import StandardNormal
 
 __all__ = [
@@ -39,7 +39,7 @@ class WaeGanTerms(LossTerms):
     adversary: Tensor
 
 
-class WaeGanObjective(nn.Module):
+class WaeGanObjective(Objective):
     r"""0.05 ‖x − f(μ(x))‖² + λ · (−log D(z)), and the adversary's −log D(z̃) − log(1 − D(z)).
 
     z = μ(x) is the encoded image and z̃ a sample of the prior; D is the sigmoid of the adversary's
@@ -68,9 +68,8 @@ class WaeGanObjective(nn.Module):
     """
 
     def __init__(self, model: Autoencoder, discriminator: nn.Module, weight: float = 10.0):
-        super().__init__()
+        super().__init__(model)
         _check(model, weight, "WAE-GAN")
-        self.model = model
         self.discriminator = discriminator
         self.weight = weight
 
@@ -102,7 +101,7 @@ class WaeMmdTerms(LossTerms):
     penalty: Tensor
 
 
-class WaeMmdObjective(nn.Module):
+class WaeMmdObjective(Objective):
     r"""0.05 ‖x − f(μ(x))‖² + λ MMD²(q(z), p(z)), the unbiased estimate from a batch.
 
     The latents of the batch are compared with as many samples of N(0, I). The scale of the squared
@@ -131,9 +130,8 @@ class WaeMmdObjective(nn.Module):
     """
 
     def __init__(self, model: Autoencoder, weight: float = 10.0):
-        super().__init__()
+        super().__init__(model)
         _check(model, weight, "WAE-MMD")
-        self.model = model
         self.weight = weight
 
     def forward(self, x: Float[Tensor, "batch *event"], reduce: bool = True) -> WaeMmdTerms:

@@ -19,6 +19,7 @@ from fisherae.objectives import (
     DenoisingObjective,
     ElboObjective,
     FisherObjective,
+    Objective,
     RegularizedObjective,
     WaeGanObjective,
     WaeMmdObjective,
@@ -81,7 +82,7 @@ def training_images(recipe: Recipe, progress: bool = False) -> Tensor:
     return contaminate(images, corruption, data.corrupted_share, value_range, recipe.training.seed)
 
 
-def build_objective(recipe: Recipe, shape: tuple[int, ...]) -> nn.Module:
+def build_objective(recipe: Recipe, shape: tuple[int, ...]) -> Objective:
     """The objective of a recipe with its model inside, for images of a shape (C, H, W).
 
     Raises:
@@ -122,7 +123,7 @@ def _gaussian(config: FisherConfig | ElboConfig, shape: tuple[int, ...]) -> Gaus
     return GaussianLikelihood(config.variance, config.learn_variance, shapes[config.variances])
 
 
-def _deterministic(recipe: Recipe, model: Autoencoder) -> nn.Module:
+def _deterministic(recipe: Recipe, model: Autoencoder) -> Objective:
     """The objective of a model with a deterministic encoder."""
     if isinstance(recipe, DenoisingRecipe):
         return DenoisingObjective(model, recipe.objective.noise, recipe.objective.graded)

@@ -63,7 +63,6 @@ def train_recipe(
             accelerator.num_processes,
         )
         model = objective.model
-        assert isinstance(model, Autoencoder)
         train(
             objective,
             build_optimizer(objective, recipe),

@@ -6,10 +6,10 @@ from typing import Literal
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from fisherae.autoencoder import Autoencoder
-from fisherae.objectives import LossTerms
+from fisherae.objectives import LossTerms, Objective
 
 __all__ = ["MarginalObjective", "MarginalTerms"]
 
@@ -23,7 +23,7 @@ class MarginalTerms(LossTerms):
     marginal: Tensor
 
 
-class MarginalObjective(nn.Module):
+class MarginalObjective(Objective):
     r"""−log p(x), or the Hyvärinen score s_∇[p(x)] of eq. (6), of decoders with a N(0, 1) prior.
 
     On a grid over z, moved at random with every call lest the decoder hide between its points, p
@@ -37,8 +37,7 @@ class MarginalObjective(nn.Module):
     """
 
     def __init__(self, model: Autoencoder, kind: Literal["likelihood", "score"]):
-        super().__init__()
-        self.model = model
+        super().__init__(model)
         self.kind = kind
 
     def forward(self, x: Float[Tensor, "batch blocks dims"]) -> MarginalTerms:

@@ -8,12 +8,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fisherae.networks.twice import BatchNorm1d, BatchNorm2d, SiLU
+from fisherae.networks.twice import Asinh, BatchNorm1d, BatchNorm2d, SiLU
 
 SHAPES = [(5, 3), (4, 3, 2, 3)]
+Pair = tuple[nn.Module, nn.Module]
 
 
-def pair(shape: tuple[int, ...], dtype: torch.dtype = torch.float64) -> tuple[nn.Module, nn.Module]:
+def pair(shape: tuple[int, ...], dtype: torch.dtype = torch.float64) -> Pair:
     """Ours and PyTorch's, of the same weights."""
     torch.manual_seed(0)
     ours, theirs = (
@@ -87,25 +88,48 @@ def test_one_value_has_no_variance() -> None:
         BatchNorm1d(3)(torch.randn(1, 3))
 
 
-def test_two_derivatives_of_silu_are_those_of_pytorch() -> None:
+class TheirAsinh(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.asinh(x)
+
+
+ACTIVATIONS = {"silu": (SiLU(), nn.SiLU()), "asinh": (Asinh(), TheirAsinh())}
+
+
+@pytest.fixture(params=ACTIVATIONS)
+def activations(request: pytest.FixtureRequest) -> Pair:
+    """Ours and PyTorch's."""
+    return ACTIVATIONS[request.param]
+
+
+def test_two_derivatives_of_an_activation_are_those_of_pytorch(activations: Pair) -> None:
     x = 3 * torch.randn(50, dtype=torch.float64)
-    ours, theirs = (derivatives(layer, x, of_weights=False) for layer in (SiLU(), nn.SiLU()))
+    ours, theirs = (derivatives(layer, x, of_weights=False) for layer in activations)
     torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
 
 
-def test_finite_differences_of_silu() -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_activations_keep_small_and_large_numbers(activations: Pair, dtype: torch.dtype) -> None:
+    ours, theirs = activations
+    x = torch.tensor([0.0, -0.0, 1e-20, -1e-4, 0.1, -3.0, 1e4, -1e4, 1e25]).to(dtype)
+    assert ours(x).dtype == dtype
+    torch.testing.assert_close(ours(x), theirs(x.double()).to(dtype), atol=0, rtol=8e-3)
+
+
+def test_finite_differences_of_an_activation(activations: Pair) -> None:
+    layer, _ = activations
     x = (3 * torch.randn(20, dtype=torch.float64)).requires_grad_()
-    assert torch.autograd.gradcheck(SiLU(), x)
-    assert torch.autograd.gradgradcheck(SiLU(), x)
+    assert torch.autograd.gradcheck(layer, x)
+    assert torch.autograd.gradgradcheck(layer, x)
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.script`:DeprecationWarning")  # torch's own use
 @pytest.mark.parametrize("name", ["jacrev", "jacfwd", "hessian"])
-def test_silu_under_the_transforms_of_torch_func(name: str) -> None:
+def test_activations_under_the_transforms_of_torch_func(activations: Pair, name: str) -> None:
     transform: Callable[..., Any] = getattr(torch.func, name)
     x = torch.randn(5, 3, dtype=torch.float64)
     ours, theirs = (
         transform(lambda x, layer=layer: layer(x).sigmoid().square().sum(0))(x)
-        for layer in (SiLU(), nn.SiLU())
+        for layer in activations
     )
     torch.testing.assert_close(ours, theirs)

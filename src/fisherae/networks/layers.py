@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from fisherae.errors import InputError
-from fisherae.networks.twice import BatchNorm1d, BatchNorm2d, SiLU
+from fisherae.networks.twice import Asinh, BatchNorm1d, BatchNorm2d, SiLU
 
 __all__ = ["InputSize", "activation", "full_precision", "lookup", "normalization", "output"]
 
@@ -48,6 +48,7 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "gelu": nn.GELU,
     "softplus": nn.Softplus,
     "tanh": nn.Tanh,
+    "asinh": Asinh,
 }
 
 OUTPUTS: dict[str, Callable[[], nn.Module]] = {
@@ -105,7 +106,7 @@ def lookup(argument: str, name: object, known: Mapping[str, T]) -> T:
 
 
 def activation(name: str) -> Callable[[], nn.Module]:
-    """The activation of that name; `silu`, `gelu`, `softplus` and `tanh` are smooth.
+    """The activation of that name; `silu`, `gelu`, `softplus`, `tanh` and `asinh` are smooth.
 
     A smooth one suits the encoder of a Fisher auto-encoder: the stability term differentiates
     the encoder twice, and the second derivative of a piecewise linear activation is zero.

@@ -37,7 +37,7 @@ __all__ = [
 Normalization = Literal["none", "batch", "group"]
 Variances = Literal["shared", "channel", "pixel"]
 PosteriorOrder = Literal[2, 4, 6, 8]
-Activation = Literal["relu", "leaky_relu", "elu", "silu", "gelu", "softplus", "tanh"]
+Activation = Literal["relu", "leaky_relu", "elu", "silu", "gelu", "softplus", "tanh", "asinh"]
 
 
 @dataclass(frozen=True)

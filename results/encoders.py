@@ -31,6 +31,7 @@ from fisherae.evaluation.figures import error_curves, tradeoff, write_csv
 from fisherae.evaluation.report import Cell, Report, spread
 from fisherae.evaluation.robustness import RobustnessPoint, posterior_means
 from fisherae.files import write_atomically
+from fisherae.recipes.watch import active_latents
 from fisherae.studies.config import Budget
 from fisherae.studies.measures import Measures, Protocol
 from fisherae.studies.models import run_of, train_once
@@ -50,11 +51,9 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "VAE": ("vae", {}),
 }
 ACTIVATIONS = {
+    "asinh": "asinh",
     "tanh": "tanh",
-    "softplus": "softplus",
-    "elu": "ELU",
     "silu": "SiLU",
-    "leaky_relu": "leaky ReLU",
 }
 NOISE = (0.0, 0.05, 0.2, 0.5, 1.0)
 SHOWN = (0.0, 0.2, 1.0)
@@ -71,10 +70,12 @@ class Movement(NamedTuple):
 
 
 class Trained(NamedTuple):
-    """One training, under noise: errors and clusters, and how far its latents move."""
+    """One training, under noise: errors and clusters, and how far its latents move; and how many
+    latents it uses at all."""
 
     points: dict[float, RobustnessPoint]
     moved: dict[float, Movement]
+    used: int
 
 
 Found = dict[str, list[Trained]]  # of one model, by activation; a training for every seed
@@ -105,6 +106,7 @@ def measured(
     return Trained(
         {point.level: point for point in own.points("noise")},
         {level: movement(own.model, some, level) for level in NOISE[1:]},
+        int(active_latents(own.model, some).sum()),
     )
 
 
@@ -118,10 +120,26 @@ def rows_of(found: Found) -> list[list[Cell]]:
                 for measure in ("bce", "nmi")
                 for level in SHOWN
             ),
-            *(spread(moved) for moved in zip(*(run.moved[MOVED_BY] for run in runs), strict=True)),
+            *_spread_movement(_moved(runs)),
         ]
         for name, runs in found.items()
     ]
+
+
+def _moved(runs: list[Trained]) -> list[Movement]:
+    """Of the trainings that use a latent."""
+    return [run.moved[MOVED_BY] for run in runs if run.used]
+
+
+def _spread_movement(moved: list[Movement]) -> list[str]:
+    return [spread(values) for values in zip(*moved, strict=True)] if moved else ["–", "–"]
+
+
+def collapses(found: Found) -> str:
+    """Of one model: how many trainings ended at the mean image, by activation."""
+    failed = {name: sum(not run.used for run in runs) for name, runs in found.items()}
+    told = [f"{failed[name]} of {len(found[name])} with {name}" for name in found if failed[name]]
+    return f" Trainings that never left the mean image: {', '.join(told)}." if told else ""
 
 
 def conclusion(found: Found) -> str:
@@ -131,13 +149,11 @@ def conclusion(found: Found) -> str:
         for name, runs in found.items()
     }
     best, worst = min(noisy, key=lambda name: noisy[name]), max(noisy, key=lambda name: noisy[name])
-    first, second = (
-        fmean(run.moved[MOVED_BY].mean_shift for run in found[of]) for of in (best, worst)
-    )
+    first, second = (_spread_movement(_moved(found[of]))[0] for of in (best, worst))
     return (
         f"The BCE at σ² = {NOISE[-1]:g} is least with {best}, {noisy[best]:.3f}, and most with "
         f"{worst}, {noisy[worst]:.3f}. Noise of σ² = {MOVED_BY:g} shifts the latents of the one by "
-        f"{first:.2f} of their spread, of the other by {second:.2f}."
+        f"{first} of their spread, of the other by {second}.{collapses(found)}"
     )
 
 
@@ -154,11 +170,10 @@ def movements(found: Mapping[str, Found]) -> Figure:
     of_what = f"of the latents at σ² = {MOVED_BY:g}, share of their spread"
     return tradeoff(
         {
-            f"{model}, {name}": [
-                (run.moved[MOVED_BY].scatter, run.moved[MOVED_BY].mean_shift) for run in runs
-            ]
+            f"{model}, {name}": [(moved.scatter, moved.mean_shift) for moved in _moved(runs)]
             for model, own in found.items()
             for name, runs in own.items()
+            if _moved(runs)
         },
         f"scatter {of_what}",
         f"shift {of_what}",
@@ -176,7 +191,8 @@ def page(data: str, network: str, budget: Budget, found: Mapping[str, Found], ou
     def draw(figure: Figure, kind: str, alt: str) -> None:
         add_figure(report, figure, out / f"{data}-{network}-{kind}", alt)
 
-    draw(movements(found), "movement", "how far noise shifts latents, and scatters them")
+    if any(_moved(runs) for own in found.values() for runs in own.values()):
+        draw(movements(found), "movement", "how far noise shifts latents, and scatters them")
     header = ["encoder"] + [f"{name}, σ² = {level:g}" for name in ("BCE", "NMI") for level in SHOWN]
     highest = 1.1 * max(
         run.points[NOISE[-1]].bce or 0
@@ -192,8 +208,8 @@ def page(data: str, network: str, budget: Budget, found: Mapping[str, Found], ou
     return report.text(
         "Shift: how far noise moves the mean of a latent, over draws of the noise; scatter: how "
         f"far single draws lie from that mean; both at σ² = {MOVED_BY:g}, root mean squares "
-        "relative to the spread of clean latents. Numbers are means and standard deviations over "
-        "the seeds."
+        "relative to the spread of clean latents, of trainings that use a latent. Numbers are "
+        "means and standard deviations over the seeds."
     )
 
 
@@ -220,7 +236,7 @@ def main() -> None:
     report = page(data, network, budget, found, options.out)
     write_atomically(options.out / f"{data}-{network}.md", report.markdown())
     rows = [
-        {"model": model, "activation": name, "seed": seed}
+        {"model": model, "activation": name, "seed": seed, "latents_used": run.used}
         | dataclasses.asdict(point)
         | (run.moved[level]._asdict() if level in run.moved else {})
         for model, own in found.items()

@@ -233,6 +233,25 @@ def test_encoders(
     assert {recipe_of(run / "seed-3").model.encoder_activation for run in runs} == {"tanh", "silu"}
 
 
+def test_encoders_tells_collapsed_trainings_apart(script: Callable[[str], ModuleType]) -> None:
+    """Latents that nothing uses move far in units of their spread, which is none."""
+    study = script("encoders")
+    point = RobustnessPoint(0.0, bce=0.1, mse=0.2, nmi=0.3, images=9, bce_std=None, mse_std=0.1)
+    points = dict.fromkeys(study.NOISE, point)
+    moved = dict.fromkeys(study.NOISE[1:], study.Movement(0.25, 0.5))
+    lost = dict.fromkeys(study.NOISE[1:], study.Movement(1e6, 1e6))
+    works, collapsed = study.Trained(points, moved, 8), study.Trained(points, lost, 0)
+    found = {"asinh": [works, works], "tanh": [works, collapsed], "ELU": [collapsed]}
+    assert [row[-2:] for row in study.rows_of(found)] == [
+        ["0.250 ± 0.000", "0.500 ± 0.000"],
+        ["0.250", "0.500"],
+        ["–", "–"],
+    ]
+    assert "mean image: 1 of 2 with tanh, 1 of 1 with ELU." in study.conclusion(found)
+    labels = [text.get_text() for text in study.movements({"VAE": found}).axes[0].texts]
+    assert sorted(labels) == ["VAE, asinh", "VAE, tanh"]
+
+
 def test_length(
     script: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

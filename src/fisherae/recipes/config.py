@@ -58,8 +58,7 @@ class ModelConfig:
     encoder_activation: Activation = "silu"
     """Activation in the encoder. The stability term differentiates the encoder twice: a
     piecewise linear activation hides part of the network from it. Where a convolutional encoder
-    sees clean images only, noise shifts its latents far less with tanh, with which more trainings
-    collapse, however: watch validation/active_latents."""
+    sees clean images only, noise shifts its latents far less with asinh."""
 
     @property
     def value_range(self) -> tuple[float, float]:

@@ -48,8 +48,19 @@ class LossTerms:
 class Objective(nn.Module):
     r"""An objective: a module around the model that it trains, whose `forward(x)` returns terms.
 
+    Arguments:
+        model: the auto-encoder, a part of the module and of its parameters.
+
     Raises:
         InputError: if the model is a refined one, through whose search no gradient passes.
+
+    Example:
+        >>> import fisherae as fae
+        >>> encoder, decoder = fae.networks.mnist.encoder(8), fae.networks.mnist.decoder(8)
+        >>> model = fae.Autoencoder(encoder, decoder, fae.FactorablePolynomial(8, order=4))
+        >>> objective = fae.FisherObjective(model)
+        >>> isinstance(objective, Objective), objective.model is model
+        (True, True)
     """
 
     model: Autoencoder

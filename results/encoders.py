@@ -120,7 +120,7 @@ def rows_of(found: Found) -> list[list[Cell]]:
                 for measure in ("bce", "nmi")
                 for level in SHOWN
             ),
-            *_spread_movement(_moved(runs)),
+            *_spread_movement(runs),
         ]
         for name, runs in found.items()
     ]
@@ -131,8 +131,8 @@ def _moved(runs: list[Trained]) -> list[Movement]:
     return [run.moved[MOVED_BY] for run in runs if run.used]
 
 
-def _spread_movement(moved: list[Movement]) -> list[str]:
-    return [spread(values) for values in zip(*moved, strict=True)] if moved else ["–", "–"]
+def _spread_movement(runs: list[Trained]) -> list[str]:
+    return [spread(values) for values in zip(*_moved(runs), strict=True)] or ["–", "–"]
 
 
 def collapses(found: Found) -> str:
@@ -149,7 +149,7 @@ def conclusion(found: Found) -> str:
         for name, runs in found.items()
     }
     best, worst = min(noisy, key=lambda name: noisy[name]), max(noisy, key=lambda name: noisy[name])
-    first, second = (_spread_movement(_moved(found[of]))[0] for of in (best, worst))
+    first, second = (_spread_movement(found[of])[0] for of in (best, worst))
     return (
         f"The BCE at σ² = {NOISE[-1]:g} is least with {best}, {noisy[best]:.3f}, and most with "
         f"{worst}, {noisy[worst]:.3f}. Noise of σ² = {MOVED_BY:g} shifts the latents of the one by "

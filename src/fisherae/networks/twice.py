@@ -150,6 +150,18 @@ class _OfInputs(Function):
         ctx.save_for_forward(*inputs)
 
 
+class _Activation(_OfInputs):
+    """f(x), whose `gradient` is g f′(x): backwards, and forwards along g."""
+
+    gradient: type[Function]
+
+    @classmethod
+    def backward(cls, ctx: Any, g: Tensor) -> Any:
+        return cls.gradient.apply(g, *ctx.saved_tensors)  # type: ignore[no-untyped-call]
+
+    jvp = backward
+
+
 class _GradientOfInputs(_OfInputs):
     """g f′(x), of which `backward` has the derivatives."""
 
@@ -157,20 +169,6 @@ class _GradientOfInputs(_OfInputs):
     def jvp(cls, ctx: Any, along_g: Tensor, along_x: Tensor) -> Any:
         for_g, for_x = cls.backward(ctx, torch.ones_like(along_g))
         return along_g * for_g + along_x * for_x
-
-
-class _SiLU(_OfInputs):
-    r"""f(x) = x σ(x)."""
-
-    @staticmethod
-    def forward(x: Tensor) -> Tensor:
-        return nn.functional.silu(x)
-
-    @staticmethod
-    def backward(ctx: Any, g: Tensor) -> Any:
-        return _SiLUGradient.apply(g, *ctx.saved_tensors)  # type: ignore[no-untyped-call]
-
-    jvp = backward
 
 
 class _SiLUGradient(_GradientOfInputs):
@@ -191,6 +189,16 @@ class _SiLUGradient(_GradientOfInputs):
         return torch.ops.aten.silu_backward(u, x), for_x
 
 
+class _SiLU(_Activation):
+    r"""f(x) = x σ(x)."""
+
+    gradient = _SiLUGradient
+
+    @staticmethod
+    def forward(x: Tensor) -> Tensor:
+        return nn.functional.silu(x)
+
+
 class SiLU(nn.SiLU):
     r"""PyTorch's, x σ(x); see the module.
 
@@ -204,21 +212,6 @@ class SiLU(nn.SiLU):
             return super().forward(x)
         y: Tensor = _SiLU.apply(x)  # type: ignore[no-untyped-call]
         return y
-
-
-class _Asinh(_OfInputs):
-    r"""f(x) = log(|x| + √(1 + x²)) sign x, with log(1 + …) exact also near zero."""
-
-    @staticmethod
-    def forward(x: Tensor) -> Tensor:
-        size = x.abs()
-        return size.addcmul_(size, size / (_root(x) + 1)).log1p_().copysign_(x)
-
-    @staticmethod
-    def backward(ctx: Any, g: Tensor) -> Any:
-        return _AsinhGradient.apply(g, *ctx.saved_tensors)  # type: ignore[no-untyped-call]
-
-    jvp = backward
 
 
 class _AsinhGradient(_GradientOfInputs):
@@ -240,6 +233,17 @@ class _AsinhGradient(_GradientOfInputs):
 def _root(x: Tensor) -> Tensor:
     """√(1 + x²)."""
     return torch.hypot(x, x.new_ones(()))
+
+
+class _Asinh(_Activation):
+    r"""f(x) = log(|x| + √(1 + x²)) sign x, with log(1 + …) exact also near zero."""
+
+    gradient = _AsinhGradient
+
+    @staticmethod
+    def forward(x: Tensor) -> Tensor:
+        size = x.abs()
+        return size.addcmul_(size, size / (_root(x) + 1)).log1p_().copysign_(x)
 
 
 class Asinh(nn.Module):

@@ -2,6 +2,7 @@
 
 import json
 from math import prod
+from typing import get_args
 
 import pytest
 import torch
@@ -9,7 +10,9 @@ from torch import Tensor, nn
 
 from fisherae import networks
 from fisherae.errors import InputError
+from fisherae.networks.layers import activation
 from fisherae.networks.registry import Network
+from fisherae.recipes.config import Activation
 
 GRAY, DIGIT, COLOR, TABLE = (1, 28, 28), (1, 8, 8), (3, 64, 64), (7,)
 DIM = 3
@@ -132,6 +135,24 @@ def test_recipe_holds_every_argument():
         "activation": "silu",
         "normalization": "none",
     }
+
+
+def test_activations_are_what_they_are_called():
+    """Every name that a recipe may give, by its formula."""
+    x = torch.linspace(-3, 3, 25, dtype=torch.float64)
+    formulas = {
+        "relu": x.clamp_min(0),
+        "leaky_relu": torch.where(x > 0, x, 0.01 * x),
+        "elu": torch.where(x > 0, x, x.exp() - 1),
+        "silu": x / (1 + (-x).exp()),
+        "gelu": x * (1 + torch.erf(x / 2**0.5)) / 2,
+        "softplus": (1 + x.exp()).log(),
+        "tanh": (x.exp() - (-x).exp()) / (x.exp() + (-x).exp()),
+        "asinh": (x + (1 + x**2).sqrt()).log(),
+    }
+    assert set(get_args(Activation)) == set(formulas)
+    for name, expected in formulas.items():
+        torch.testing.assert_close(activation(name)()(x), expected)
 
 
 @pytest.mark.parametrize("output", ["sigmoid", "tanh", "linear"])

@@ -2,10 +2,17 @@
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-__all__ = ["cells_with_mass", "cumulative", "invert", "normalized", "spread"]
+__all__ = [
+    "cells_with_mass",
+    "counts_up_to",
+    "cumulative",
+    "normalized",
+    "shows_modes",
+    "spread",
+]
 
 _NEGLIGIBLE = 40.0  # nats below the maximum: e⁻⁴⁰ ≈ 4e-18, less than one sample ever sees
 
@@ -21,13 +28,30 @@ def cells_with_mass(log_density: Float[Tensor, "n points"]) -> Bool[Tensor, "n c
         >>> cells_with_mass(torch.tensor([[-99.0, -70.0, -60.0, 0.0, -60.0, -70.0, -99.0]]))
         tensor([[False,  True,  True,  True,  True, False]])
     """
-    around = F.pad(log_density, (1, 1), value=-torch.inf)
-    is_mode = (log_density >= around[:, :-2]) & (log_density >= around[:, 2:])
-    is_mode = F.pad(is_mode, (1, 1))
+    is_mode = F.pad(_is_mode(log_density), (1, 1))
     is_mode = is_mode[:, :-2] | is_mode[:, 1:-1] | is_mode[:, 2:]
     near = log_density > log_density.amax(-1, keepdim=True) - _NEGLIGIBLE
     keep = (is_mode | near) & log_density.isfinite()
     return keep[:, 1:] | keep[:, :-1]
+
+
+def shows_modes(log_density: Float[Tensor, "n points"]) -> bool:
+    """Whether no mode of any row is narrower than its cells: it falls by less than a nat in each.
+
+    Example:
+        >>> shows_modes(torch.tensor([[-5.0, -0.7, 0.0, -0.4, -4.0]]))
+        True
+        >>> shows_modes(torch.tensor([[-5.0, -0.7, 0.0, -1.4, -4.0]]))
+        False
+    """
+    is_mode = _is_mode(log_density)
+    falls = log_density.diff().abs() > 1
+    return not bool((falls & (is_mode[:, 1:] | is_mode[:, :-1])).any())
+
+
+def _is_mode(log_density: Float[Tensor, "n points"]) -> Bool[Tensor, "n points"]:
+    around = F.pad(log_density, (1, 1), value=-torch.inf)
+    return (log_density >= around[:, :-2]) & (log_density >= around[:, 2:])
 
 
 def spread(
@@ -40,10 +64,25 @@ def spread(
         >>> spread(torch.tensor([[1.0, 1.0]]), grid, size=5)
         tensor([[0.0000, 0.5000, 1.0000, 2.0000, 3.0000]])
     """
-    # Less than one, lest the last point stand behind cells without a share.
-    last = 1 - torch.finfo(grid.dtype).eps
-    even = torch.linspace(0, last, size, dtype=grid.dtype, device=grid.device)
-    return invert(even.expand(len(grid), -1).contiguous(), cumulative(share), grid)
+    # A little more than the last, lest it stand behind cells without a share.
+    rank = cumulative(share) * ((size - 1) * (1 + 4 * torch.finfo(grid.dtype).eps))
+    right = counts_up_to(rank, size).clamp(1, grid.shape[-1] - 1)
+    low, high = rank.gather(-1, right - 1), rank.gather(-1, right)
+    even = torch.arange(size, dtype=grid.dtype, device=grid.device)
+    fraction = ((even - low) / (high - low).clamp_min(torch.finfo(grid.dtype).tiny)).clamp(0, 1)
+    return grid.gather(-1, right - 1).lerp(grid.gather(-1, right), fraction)
+
+
+def counts_up_to(values: Float[Tensor, "n points"], size: int) -> Int[Tensor, "n size"]:
+    """How many values of each row are at most 0, 1, … size − 1; none is negative.
+
+    Example:
+        >>> counts_up_to(torch.tensor([[0.0, 0.5, 2.0, 9.0]]), size=3)
+        tensor([[1, 2, 3]])
+    """
+    first = torch.where(values < size, values.ceil(), size).long()  # that is no less; NaN is none
+    counts = first.new_zeros(len(values), size + 1)
+    return counts.scatter_add_(-1, first, torch.ones_like(first)).cumsum(-1)[:, :size]
 
 
 def normalized(share: Float[Tensor, "n cells"]) -> Float[Tensor, "n cells"]:
@@ -55,15 +94,3 @@ def cumulative(share: Float[Tensor, "n cells"]) -> Float[Tensor, "n points"]:
     """From 0 at the first point of the grid to 1 at the last."""
     total = F.pad(share.cumsum(-1), (1, 0))
     return total / total[:, -1:]
-
-
-def invert(
-    u: Float[Tensor, "n m"],
-    cumulative: Float[Tensor, "n points"],
-    grid: Float[Tensor, "n points"],
-) -> Float[Tensor, "n m"]:
-    """Where the piecewise linear function through (grid, cumulative) takes the values u."""
-    right = torch.searchsorted(cumulative, u, right=True).clamp(1, grid.shape[-1] - 1)
-    low, high = cumulative.gather(-1, right - 1), cumulative.gather(-1, right)
-    fraction = ((u - low) / (high - low).clamp_min(torch.finfo(u.dtype).tiny)).clamp(0, 1)
-    return grid.gather(-1, right - 1).lerp(grid.gather(-1, right), fraction)

@@ -48,7 +48,7 @@ def diagnose(
         >>> from fisherae.priors import StandardNormal
         >>> z = torch.tensor([[-1.0], [1.0]])
         >>> diagnose(StandardNormal(1), z, method="by hand").spread_ratio
-        tensor([1.0000])
+        tensor([1.])
     """
     std = z.std(0, correction=0)
     ratio = ksd = None

@@ -145,10 +145,13 @@ def sample(
     sampler = build(prior, **chosen)
     _warn_if_improper(prior, method)
     count = _progress(steps) if progress and steps > 1 else range(steps)
-    first = prior.start(n, generator) if start is None else start.to(prior.support)
-    first = reflect(first, prior.support)
+    if isinstance(sampler, Exact):  # wherever it starts
+        first = prior.support.new_empty(n, prior.dim)
+    else:
+        first = prior.start(n, generator) if start is None else start.to(prior.support)
+        first = reflect(first, prior.support)
     z, acceptance = _run(sampler, first, count, generator, steps // 2)
-    if not bool(z.isfinite().all()):
+    if not bool(torch.stack(z.aminmax()).isfinite().all()):
         step_size = chosen.get("step_size")
         cure = f"make step_size smaller than {step_size}, or " if step_size else ""
         raise NonFiniteError(

@@ -42,7 +42,7 @@ class Exact:
         ...     sampler = Exact(prior)
         ...     state = sampler.step(sampler.init(torch.zeros(5, 2)))
         ...     print(state.position.shape, sampler.std)
-        torch.Size([5, 2]) tensor([1.0000, 1.0000])
+        torch.Size([5, 2]) tensor([1., 1.])
         torch.Size([5, 2]) tensor([1., 1.])
     """
 

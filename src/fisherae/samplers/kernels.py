@@ -25,29 +25,29 @@ _SPACED = 256
 
 
 def rbf(r: Tensor) -> tuple[Tensor, Tensor]:
-    r"""The kernel k(r) = exp(−r) of r = ‖z − z′‖² / h, and its derivative k′(r).
+    r"""The kernel k(r) = exp(−r) of r = ‖z − z′‖² / h, and how it falls, −k′(r).
 
     Any radial kernel may stand in its place.
 
     Example:
         >>> rbf(torch.tensor(0.0))
-        (tensor(1.), tensor(-1.))
+        (tensor(1.), tensor(1.))
     """
     k = (-r).exp_()
-    return k, -k
+    return k, k
 
 
 def inverse_multiquadric(r: Tensor) -> tuple[Tensor, Tensor]:
-    r"""The kernel k(r) = (1 + r)^(−½) of r = ‖z − z′‖² / h, and its derivative k′(r).
+    r"""The kernel k(r) = (1 + r)^(−½) of r = ‖z − z′‖² / h, and how it falls, −k′(r).
 
     Its tail is heavy: it sees far-away samples that the RBF kernel no longer does.
 
     Example:
         >>> inverse_multiquadric(torch.tensor(3.0))
-        (tensor(0.5000), tensor(-0.0625))
+        (tensor(0.5000), tensor(0.0625))
     """
     k = torch.rsqrt(1 + r)
-    return k, -k.pow(3) / 2
+    return k, k.pow(3) / 2
 
 
 def spaced(z: Float[Tensor, "groups n features"]) -> Float[Tensor, "groups m features"]:
@@ -92,7 +92,10 @@ def _half(m: int, device: torch.device) -> Tensor:
 def squared_distances(
     x: Float[Tensor, "groups m features"], y: Float[Tensor, "groups n features"]
 ) -> Float[Tensor, "groups m n"]:
-    r"""‖x_i − y_j‖² within each group.
+    r"""‖x_i − y_j‖² within each group, of points about their mean.
+
+    Products of coordinates are many times faster than differences, but cancel: what is lost, some
+    1e-7 of the largest square, is little only where the mean is near the origin.
 
     Example:
         >>> squared_distances(torch.tensor([[[3.0, 4.0]]]), torch.zeros(1, 1, 2))
@@ -100,9 +103,5 @@ def squared_distances(
     """
     if x.shape[-1] == 1:  # many times faster than products
         return (x - y.mT).square()
-    # Products of coordinates are many times faster than differences, and cancel less around the
-    # mean: what is lost, some 1e-7 of the largest distance's square, the bandwidth does not see.
-    centre = y.mean(1, keepdim=True)
-    x, y = x - centre, y - centre
     squares = x.square().sum(-1)[..., :, None] + y.square().sum(-1)[..., None, :]
-    return torch.baddbmm(squares, x, y.mT, alpha=-2).clamp_min_(0)
+    return squares.baddbmm_(x, y.mT, alpha=-2).clamp_min_(0)

@@ -44,7 +44,7 @@ def kernel_stein_discrepancy(
     Arguments:
         prior: any prior.
         z: samples, two or more. Time is quadratic in n, memory linear.
-        kernel: radial kernel, r ↦ (k(r), k′(r)) of r = ‖z − z′‖² / h, differentiable.
+        kernel: radial kernel, r ↦ (k(r), −k′(r)) of r = ‖z − z′‖² / h, differentiable.
         bandwidth: (‖z_i − z_j‖² of up to 256 samples (1, m, m), n) ↦ h.
 
     Raises:
@@ -72,10 +72,9 @@ def kernel_stein_discrepancy(
     g, g_slope = boundary_weight(points, support)
     largest = g.amax(0)
     g, g_slope = (part / torch.where(largest > 0, largest, 1.0) for part in (g, g_slope))
-    some = spaced(points[None])
+    every = points - points.mean(0), g, g * score + g_slope  # only differences of points count
+    some = spaced(every[0][None])
     h = bandwidth(squared_distances(some, some), n).squeeze()
-    # Products of coordinates cancel less around the mean; only differences of them count.
-    every = points - points.mean(0), g, g * score + g_slope
     rows = [torch.split(part, max(1, _TILE // n)) for part in every]
     total = sum(_stein_kernel(tile, every, kernel, h).sum() for tile in zip(*rows, strict=True))
     itself = _stein_kernel_at_zero(every, kernel, h).sum()
@@ -89,23 +88,23 @@ Weighted = tuple[Tensor, Tensor, Tensor]
 def _stein_kernel(left: Weighted, right: Weighted, kernel: Kernel, h: Tensor) -> Tensor:
     r"""u_p(x, y) of each pair, with Δ = x − y and ∇_x k = k′ · 2 Δ / h, as matrix products."""
     (x, gx, ax), (y, gy, ay) = left, right
-    k, slope, bend = _derivatives(kernel, squared_distances(x[None], y[None])[0] / h)
+    k, fall, bend = _derivatives(kernel, squared_distances(x[None], y[None])[0] / h)
     drift = (x * gx) @ ay.mT - gx @ (y * ay).mT - (x * ax) @ gy.mT + ax @ (y * gy).mT
     square = (x * x * gx) @ gy.mT - 2 * (x * gx) @ (y * gy).mT + gx @ (y * y * gy).mT
-    first, second = 2 / h * slope, 4 / h**2 * bend
-    return ax @ ay.mT * k + first * (drift - gx @ gy.mT) - second * square
+    first, second = 2 / h * fall, 4 / h**2 * bend
+    return ax @ ay.mT * k - first * (drift - gx @ gy.mT) - second * square
 
 
 def _stein_kernel_at_zero(at: Weighted, kernel: Kernel, h: Tensor) -> Float[Tensor, " n"]:
     r"""u_p(x, x) of each point."""
     _, g, a = at
-    k, slope = kernel(torch.zeros_like(h))
-    return a.square().sum(-1) * k - 2 / h * slope * g.square().sum(-1)
+    k, fall = kernel(torch.zeros_like(h))
+    return a.square().sum(-1) * k + 2 / h * fall * g.square().sum(-1)
 
 
 def _derivatives(kernel: Kernel, r: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """k, k′ and k″ at r."""
+    """k, −k′ and k″ at r."""
     with torch.enable_grad():
-        k, slope = kernel(r.requires_grad_())
-        (bend,) = torch.autograd.grad(slope.sum(), r)
-    return k.detach(), slope.detach(), bend
+        k, fall = kernel(r.requires_grad_())
+        (bend,) = torch.autograd.grad(-fall.sum(), r)
+    return k.detach(), fall.detach(), bend

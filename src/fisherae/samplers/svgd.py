@@ -50,7 +50,7 @@ class AdaGrad:
     def __call__(self, direction: Tensor, memory: Tensor | None) -> tuple[Tensor, Tensor]:
         square = direction.square()
         memory = square if memory is None else torch.lerp(square, memory, self.momentum)
-        return self.step_size * direction / (self.fudge + memory.sqrt()), memory
+        return (self.step_size * direction).div_(memory.sqrt().add_(self.fudge)), memory
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class SVGD:
     Arguments:
         prior: any prior, proper or not.
         per_dim: one kernel per coordinate instead of one for all.
-        kernel: radial kernel, r ↦ (k(r), k′(r)) of r = ‖z − z′‖² / h.
+        kernel: radial kernel, r ↦ (k(r), −k′(r)) of r = ‖z − z′‖² / h.
         bandwidth: (‖z_i − z_j‖² of up to 256 particles (groups, m, m), n) ↦ h; one group, or one
             per coordinate.
         step_rule: (φ, memory) ↦ (increment, memory).
@@ -114,31 +114,34 @@ class SVGD:
     @torch.no_grad()
     def direction(self, z: Float[Tensor, "n dim"]) -> Float[Tensor, "n dim"]:
         r"""φ(z_i) of every particle."""
-        particles, scores = self._group(z), self._group(self.prior.score(z))
+        # Only differences of particles count.
+        particles, scores = self._group(z - z.mean(0)), self._group(self.prior.score(z))
         some = spaced(particles)
         squares = squared_distances(some, some)
         h = self.bandwidth(squares, len(z))
         rows = max(1, _TILE // (len(particles) * len(z)))
         if len(z) <= min(rows, some.shape[1]):  # all distances are known
-            phi = self._sum_over(squares / h, particles, particles, scores, h)
+            phi = self._mean_over(squares, particles, particles, scores, h)
         else:
             phi = torch.cat(
                 [
-                    self._sum_over(squared_distances(at, particles) / h, at, particles, scores, h)
+                    self._mean_over(squared_distances(at, particles), at, particles, scores, h)
                     for at in torch.split(particles, rows, dim=1)
                 ],
                 dim=1,
             )
-        phi = phi / len(z)
         return phi[..., 0].mT if self.per_dim else phi[0]
 
     def _group(self, z: Tensor) -> Float[Tensor, "groups n features"]:
         # Contiguous, for a batch of products would copy each of its matrices.
         return z.mT.contiguous()[..., None] if self.per_dim else z[None]
 
-    def _sum_over(self, r: Tensor, at: Tensor, z: Tensor, score: Tensor, h: Tensor) -> Tensor:
-        r"""Σ_j [k s(z_j) + ∇_{z_j} k] with ∇_{z_j} k = k′ · 2 (z_j − at) / h."""
-        k, slope = self.kernel(r)
+    def _mean_over(
+        self, squares: Tensor, at: Tensor, z: Tensor, score: Tensor, h: Tensor
+    ) -> Tensor:
+        r"""1/n Σ_j [k s(z_j) + ∇_{z_j} k] with ∇_{z_j} k = k′ · 2 (z_j − at) / h; uses up ‖·‖²."""
+        k, fall = self.kernel(squares.div_(h))
         # The difference first: of coinciding particles, it vanishes and h nearly does.
-        apart = torch.baddbmm(slope.sum(-1, keepdim=True) * at, slope, z, beta=-1)
-        return torch.addcmul(k @ score, apart, 2 / h)
+        apart = (fall.sum(-1, keepdim=True) * at).baddbmm_(fall, z, alpha=-1)
+        n = z.shape[1]
+        return apart.mul_(2 / (n * h)).baddbmm_(k, score, alpha=1 / n)

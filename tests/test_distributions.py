@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from scipy.optimize import minimize_scalar
+from torch import Tensor
 from torch.distributions import Bernoulli as TorchBernoulli
 from torch.distributions import Independent, Normal, kl_divergence
 from torch.nn import functional as F
@@ -329,3 +330,25 @@ def test_a_bernoulli_decoder_that_diverged_has_no_likelihood() -> None:
     log_prob = Bernoulli(mean).log_prob(torch.ones(2, 4))
     assert log_prob[0].item() == pytest.approx(4 * math.log(0.5))
     assert log_prob[1].isnan()
+
+
+def test_bernoulli_derivatives_are_those_of_its_formula() -> None:
+    """Of either argument and of both orders; in forward mode and under vmap as well."""
+    generator = torch.Generator().manual_seed(0)
+    mean, x, along, along_x = torch.rand(4, 5, 7, generator=generator, dtype=torch.float64)
+
+    def formula(mean: Tensor, x: Tensor) -> Tensor:
+        return (x * mean.log() + (1 - x) * (1 - mean).log()).sum()
+
+    def ours(mean: Tensor, x: Tensor) -> Tensor:
+        return Bernoulli(mean).log_prob(x).sum()
+
+    for derivatives in (torch.func.jacrev, torch.func.jacfwd, torch.func.hessian):
+        found, expected = (derivatives(f, (0, 1))(mean, x) for f in (ours, formula))
+        torch.testing.assert_close(found, expected)
+    found, expected = (torch.func.jvp(f, (mean, x), (along, along_x)) for f in (ours, formula))
+    torch.testing.assert_close(found, expected)
+    each = torch.func.vmap(torch.func.grad(lambda p: ours(p[None], x[:1])))(mean)
+    torch.testing.assert_close(each, torch.func.grad(lambda p: formula(p, x[:1]))(mean))
+    inputs = mean.requires_grad_(), x.requires_grad_()
+    assert torch.autograd.gradgradcheck(lambda p, x: Bernoulli(p).log_prob(x), inputs)

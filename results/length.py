@@ -7,10 +7,12 @@ one that sees noise and the VAE, with fully connected networks, of which a proce
 hundred epochs in minutes, or others. What was trained or measured before is taken as it is.
 
     python results/length.py RUNS OUT [--data mnist|digits] [--network mlp|small|mnist]
-                             [--epochs 1 4 20 100] [--budget cpu] [--seeds 0 1 2]
-                                             RUNS gets the runs; writes OUT/DATA-NETWORK.md, its
-                                             figures and its numbers; on MNIST half an hour a seed,
-                                             three hours with the small convolutional networks
+                             [--encoder-activation asinh] [--epochs 1 4 20 100]
+                             [--budget cpu] [--seeds 0 1 2]
+                                             RUNS gets the runs; writes OUT/DATA-NETWORK.md (or
+                                             OUT/DATA-NETWORK-ACTIVATION.md), its figures and its
+                                             numbers; on MNIST half an hour a seed, three hours with
+                                             the small convolutional networks
 """
 
 import dataclasses
@@ -30,6 +32,7 @@ from fisherae.evaluation.figures import error_curves, write_csv
 from fisherae.evaluation.report import Cell, Report, spread
 from fisherae.evaluation.robustness import Measure, RobustnessPoint
 from fisherae.files import write_atomically
+from fisherae.networks.layers import ACTIVATIONS
 from fisherae.studies.config import Budget
 from fisherae.studies.measures import Measures, Protocol
 from fisherae.studies.models import run_of, train_once
@@ -67,14 +70,13 @@ Found = dict[str, dict[int, list[Trained]]]  # by model, epochs and seed
 
 
 def measured(
-    data: str, network: str, model: str, epochs: int, budget: Budget, seed: int, runs: Path
+    data: str, networks: dict[str, str], model: str, budget: Budget, seed: int, runs: Path
 ) -> Trained:
-    """One training, which is made unless it has been."""
+    """One training, which is made unless it has been; `networks` are fields of its model."""
     name, fields = MODELS[model]
-    cut = dataclasses.replace(budget, epochs=epochs, noise=NOISE)
-    root = runs / f"epochs-{epochs}"
-    run = run_of(data, name, "default", cut, seed, root, network=network, **fields)
-    own = Measures(train_once(*run), Protocol.of(cut, map_images=0), runs / "extractors")
+    root = runs / f"epochs-{budget.epochs}"
+    run = run_of(data, name, "default", budget, seed, root, **networks, **fields)
+    own = Measures(train_once(*run), Protocol.of(budget, map_images=0), runs / "extractors")
     likelihood = own.model.likelihood
     return Trained(
         {point.level: point for point in own.points("noise")},
@@ -143,18 +145,22 @@ def conclusions(found: Found) -> list[str]:
     return said
 
 
-def page(data: str, network: str, budget: Budget, found: Found, out: Path) -> Report:
+def page(networks: dict[str, str], budget: Budget, found: Found, stem: Path) -> Report:
+    data = stem.name.split("-")[0]
     report = begun(f"Robustness against the length of training, on {data}", study_command())
     images = "All images" if budget.images is None else f"{budget.images:,} images"
+    activation = networks.get("encoder_activation")
     report.text(
-        f"{images}, {NETWORKS[network]}, {budget.seeds_in_words()}; means and standard "
-        "deviations over them. The VAE's decoder is Bernoulli, without a variance s²."
+        f"{images}, {NETWORKS[networks['network']]}"
+        f"{f' whose encoders have {activation}' if activation else ''}, "
+        f"{budget.seeds_in_words()}; means and standard deviations over them. The VAE's decoder is "
+        "Bernoulli, without a variance s²."
     )
     report.text("\n".join(conclusions(found)))
     for measure, level in SHOWN:
         alt = f"{measure.upper()} at noise variance {level:g} against the epochs of training"
-        stem = out / f"{data}-{network}-{measure}-{level:g}"
-        add_figure(report, curves(found, measure, level), stem, alt)
+        own = stem.with_name(f"{stem.name}-{measure}-{level:g}")
+        add_figure(report, curves(found, measure, level), own, alt)
     return report.table(*table(found), "Means ± standard deviations over the seeds.")
 
 
@@ -162,21 +168,29 @@ def main() -> None:
     parser = study_parser(__doc__)
     add_places(parser)
     parser.add_argument("--network", choices=NETWORKS, default="mlp")
+    parser.add_argument(
+        "--encoder-activation", choices=ACTIVATIONS, help="of all models (default: their own, silu)"
+    )
     parser.add_argument("--epochs", type=int, nargs="+", default=EPOCHS)
     add_trainings(parser)
     options = parser.parse_args()
-    data, network, lengths = options.data, options.network, sorted(set(options.epochs))
+    data, lengths = options.data, sorted(set(options.epochs))
+    networks = {"network": options.network}
+    if options.encoder_activation:
+        networks["encoder_activation"] = options.encoder_activation
     if len(lengths) < 2 or lengths[0] < 1:
         raise InputError(f"epochs {lengths}: give two lengths or more, each at least 1")
-    budget = budget_of(options, data)
+    budget = dataclasses.replace(budget_of(options, data), noise=NOISE)
     found: Found = {model: {epochs: [] for epochs in lengths} for model in MODELS}
     for seed in budget.seeds:
         for epochs in lengths:
+            cut = dataclasses.replace(budget, epochs=epochs)
             for model in MODELS:
-                trained = measured(data, network, model, epochs, budget, seed, options.runs)
+                trained = measured(data, networks, model, cut, seed, options.runs)
                 found[model][epochs].append(trained)
-    report = page(data, network, budget, found, options.out)
-    write_atomically(options.out / f"{data}-{network}.md", report.markdown())
+    stem = options.out / "-".join([data, *networks.values()])
+    report = page(networks, budget, found, stem)
+    write_atomically(stem.with_name(f"{stem.name}.md"), report.markdown())
     rows = [
         {"model": model, "epochs": epochs, "seed": seed, "s2": run.variance}
         | dataclasses.asdict(point)
@@ -185,7 +199,7 @@ def main() -> None:
         for seed, run in zip(budget.seeds, runs, strict=True)
         for point in run.points.values()
     ]
-    write_csv(options.out / f"{data}-{network}.csv", rows)
+    write_csv(stem.with_name(f"{stem.name}.csv"), rows)
 
 
 if __name__ == "__main__":

@@ -252,8 +252,12 @@ def test_encoders_tells_collapsed_trainings_apart(script: Callable[[str], Module
     assert sorted(labels) == ["VAE, asinh", "VAE, tanh"]
 
 
+@pytest.mark.parametrize("activation", [None, "tanh"])
 def test_length(
-    script: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    script: Callable[[str], ModuleType],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    activation: str | None,
 ) -> None:
     """A training for every length; what it concludes is what its numbers say."""
     study = script("length")
@@ -261,9 +265,13 @@ def test_length(
     monkeypatch.setattr(study, "MODELS", {name: study.MODELS[name] for name in (fixed, "VAE")})
     words = ["length.py", str(tmp_path / "runs"), str(tmp_path / "out"), "--data", "digits"]
     words += ["--budget", "smoke", "--epochs", "3", "1", "--seeds", "0", "5"]
+    words += ["--encoder-activation", activation] if activation else []
     monkeypatch.setattr(sys, "argv", words)
     study.main()
-    rows = rows_of(tmp_path / "out" / "digits-mlp.csv")
+    stem = tmp_path / "out" / (f"digits-mlp-{activation}" if activation else "digits-mlp")
+    rows = rows_of(stem.with_suffix(".csv"))
+    for run in (tmp_path / "runs" / "epochs-3").iterdir():
+        assert recipe_of(run / "seed-5").model.encoder_activation == (activation or "silu")
     assert {(row["model"], row["epochs"], row["seed"]) for row in rows} == {
         (model, epochs, seed)
         for model in (fixed, "VAE")
@@ -281,7 +289,8 @@ def test_length(
         for epochs in ("1", "3")
     }
     best = min(noisy, key=lambda epochs: noisy[epochs])
-    page = (tmp_path / "out" / "digits-mlp.md").read_text(encoding="utf-8")
+    page = stem.with_suffix(".md").read_text(encoding="utf-8")
+    assert ("whose encoders have tanh" in page) == (activation == "tanh")
     assert f"VAE: the BCE at σ² = 1 is least after {best} epochs, {noisy[best]:.3f}" in page
     assert (f"; after 3 it is {noisy['3']:.3f}" in page) == (best == "1")
 

@@ -12,8 +12,10 @@ from torch import Tensor
 from fisherae.data.images import Batches
 from fisherae.recipes.build import build_objective, build_optimizer
 from fisherae.recipes.evaluate import attack_run, evaluate_run, sample_run
-from fisherae.recipes.named import NAMES, recipe
-from fisherae.recipes.run import load_run, train_recipe
+from fisherae.recipes.named import MODELS, NAMES, recipe
+from fisherae.recipes.run import load_run, recipe_of, train_recipe
+from fisherae.studies.config import BUDGETS
+from fisherae.studies.models import run_of, train_once
 from fisherae.training.loop import train
 from fisherae.training.run import RunDirectory
 
@@ -77,6 +79,14 @@ def test_one_process_trains_on_both(order: tuple[str, str], tmp_path: Path) -> N
         )
         model = train_recipe(here, tmp_path / device, progress=False)
         assert next(model.parameters()).device.type == device
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_studies_train_by_captured_steps(model: str, tmp_path: Path) -> None:
+    path, chosen = run_of("digits", model, "default", BUDGETS["smoke"]["digits"], 0, tmp_path)
+    train_once(path, chosen, progress=False)
+    assert recipe_of(path).training.capture
+    assert train_once(path, chosen, progress=False) == path  # as it is
 
 
 @pytest.fixture(scope="module")

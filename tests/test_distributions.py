@@ -352,3 +352,14 @@ def test_bernoulli_derivatives_are_those_of_its_formula() -> None:
     torch.testing.assert_close(each, torch.func.grad(lambda p: formula(p, x[:1]))(mean))
     inputs = mean.requires_grad_(), x.requires_grad_()
     assert torch.autograd.gradgradcheck(lambda p, x: Bernoulli(p).log_prob(x), inputs)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_bernoulli_decoder_that_saturates_has_no_slope_nor_curvature(dtype: torch.dtype) -> None:
+    logits = torch.tensor([[-300.0, -120.0, 0.0, 40.0, 300.0]], dtype=dtype, requires_grad=True)
+    for x in (0.0, 0.3, 1.0):
+        log_prob = Bernoulli(logits.sigmoid()).log_prob(torch.full_like(logits, x))
+        (slope,) = torch.autograd.grad(log_prob.sum(), logits, create_graph=True)
+        (curvature,) = torch.autograd.grad(slope.sum(), logits)
+        torch.testing.assert_close(slope, torch.tensor([[0, 0, x - 0.5, 0, 0]], dtype=dtype))
+        torch.testing.assert_close(curvature, torch.tensor([[0, 0, -0.25, 0, 0]], dtype=dtype))

@@ -313,7 +313,7 @@ class Bernoulli:
         """
         if x.device.type == "cpu":
             _require_unit_interval(x)
-        # At least float32, below which there is no number as small as `_limited_log` needs.
+        # At least float32, below which there is no number as small as `_limited_logs` needs.
         dtype = torch.promote_types(torch.promote_types(self.mean.dtype, x.dtype), torch.float32)
         log_prob: Tensor = _LogBernoulli.apply(self.mean.to(dtype), x.to(dtype))  # type: ignore[no-untyped-call]
         if x.device.type != "cpu":
@@ -338,7 +338,7 @@ def _require_unit_interval(x: Tensor) -> None:
 
 class _LogBernoulli(Function):
     r"""x log f + (1 − x) log(1 − f), in a third of the passes that autograd makes of it. It passes
-    on (x − f) / (f (1 − f)) to f, or zero where f is 0 or 1, and log f − log(1 − f) to x."""
+    on (x − f) / (f (1 − f)) to f, and log f − log(1 − f) to x."""
 
     generate_vmap_rule = True
 
@@ -365,8 +365,10 @@ class _LogBernoulli(Function):
 
 
 def _slope(mean: Tensor, x: Tensor) -> Tensor:
+    """Zero, with all its derivatives, where a logarithm is limited, or would be in float32."""
     variance = mean * (1 - mean)
-    return torch.where(variance > 1e-37, (x - mean) / variance, 0.0)
+    least = max(math.exp(-100), torch.finfo(mean.dtype).tiny)
+    return (x - mean) / torch.where(variance > least, variance, torch.inf)
 
 
 def _log_odds(mean: Tensor) -> Tensor:

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 from scipy.integrate import quad
-from scipy.stats import norm
+from scipy.stats import expon, laplace, norm
 from torch import Tensor
 
+from fisherae.errors import InputError
 from fisherae.priors import (
     EnergyPrior,
     FactorablePolynomial,
@@ -124,7 +125,7 @@ def test_exact_finds_both_modes_at_30(scale: float) -> None:
 
 
 class Mixture(FactorablePrior):
-    """Two Gaussians, the same in each of two dimensions; whether it is proper is not known."""
+    """Gaussians, the same in each of two dimensions; whether it is proper is not known."""
 
     def __init__(self, means: list[float], stds: list[float], weights: list[float]):
         super().__init__(2)
@@ -157,6 +158,50 @@ def test_exact_keeps_both_modes_of_a_mixture(means: list[float], stds: list[floa
     assert np.abs(f - u.numpy()).max() < 1e-4
 
 
+def test_exact_keeps_modes_of_five_scales() -> None:
+    means, stds, weights = [0.0, 1.0, 10.0, 100.0, 1000.0], [1e-3, 1e-2, 0.1, 1.0, 10.0], [0.2] * 5
+    u = torch.linspace(0.001, 0.999, 10_001, dtype=torch.float64)[:, None].expand(-1, 2)
+    sampler = InverseCDF(Mixture(means, stds, weights))
+    f = norm.cdf(sampler.quantile(u)[..., None], means, stds) @ weights
+    assert np.abs(f - u.numpy()).max() < 1e-4
+    assert sampler.mean == pytest.approx([222.2] * 2, rel=1e-4)
+
+
+@pytest.mark.parametrize("weight", [0.5, 0.05])
+@pytest.mark.parametrize("std", [0.1, 0.003, 0.001])
+def test_exact_finds_a_mode_on_the_flank_of_another(std: float, weight: float) -> None:
+    for mean in np.linspace(-4, 4, 41):
+        sampler = InverseCDF(Mixture([0.0, mean], [1.0, std], [1 - weight, weight]))
+        assert sampler.mean == pytest.approx([weight * mean] * 2, abs=weight * 1e-3)
+
+
+class Cornered(FactorablePrior):
+    """An exponential density that begins within its support, and one with a kink at its mode."""
+
+    def __init__(self, start: float, mode: float, scale: float):
+        super().__init__(2)
+        self.start, self.mode, self.scale = start, mode, scale
+        self.double()
+
+    def log_density_per_dim(self, z: Tensor) -> Tensor:
+        exponential = torch.where(z >= self.start, self.start - z, -math.inf)
+        laplace = -(z - self.mode).abs() / self.scale
+        return torch.stack([exponential[..., 0], laplace[..., 1]], -1)
+
+
+def test_exact_of_densities_with_a_jump_or_a_kink() -> None:
+    u = torch.linspace(0.001, 0.999, 10_001, dtype=torch.float64)[:, None].expand(-1, 2)
+    for start, mode, scale in np.random.default_rng(0).uniform(0.01, 5, (20, 3)):
+        z = InverseCDF(Cornered(start, mode, scale)).quantile(u).numpy().T
+        f = expon.cdf(z[0], start), laplace.cdf(z[1], mode, scale)
+        assert np.abs(f - u.numpy().T).max(1) == pytest.approx([0, 0], abs=3e-4)
+
+
+def test_exact_wants_u_of_each_dimension() -> None:
+    with pytest.raises(InputError, match="u has 1 dimensions where the prior has 3"):
+        InverseCDF(StandardNormal(3)).quantile(torch.rand(5, 1))
+
+
 def test_exact_on_an_interval_flat_or_all_at_one_end() -> None:
     """The uniform density, and one proportional to exp(400 z), an exponential at the upper end."""
     prior = prior_of([([0.0, 0.0], (-1.0, 2.0)), ([400.0, 0.0], (-1.0, 2.0))])
@@ -174,14 +219,21 @@ def test_exact_stays_on_the_support() -> None:
     assert bool(((z >= lower) & (z <= upper)).all())
     assert bool(z.isfinite().all())
     assert torch.equal(z[:, 2], torch.tensor([-2.5, 3.0]))
+    draws = np.random.default_rng(0)
+    for length, *eta in draws.normal(size=(40, 4)):
+        interval = (-1.0, -1.0 + abs(length))
+        prior = prior_of([(eta, interval)])
+        lower, upper = prior.support[0]
+        z = InverseCDF(prior).quantile(torch.tensor([[0.0], [1 - 1e-15], [1.0]]).double())
+        assert bool(((z >= lower) & (z <= upper)).all()), (eta, interval, z)
 
 
 def test_exact_quantiles_of_the_normal() -> None:
     u = torch.linspace(1e-6, 1 - 1e-6, 1001, dtype=torch.float64)[:, None]
     expected = torch.special.ndtri(u)
     z = InverseCDF(StandardNormal(1).double()).quantile(u)
-    torch.testing.assert_close(z, expected, rtol=1e-4, atol=1e-6)
-    torch.testing.assert_close(torch.special.ndtr(z), u, rtol=0, atol=3e-8)
+    torch.testing.assert_close(z, expected, rtol=1e-6, atol=1e-8)
+    torch.testing.assert_close(torch.special.ndtr(z), u, rtol=0, atol=1e-9)
 
 
 def test_mala_moments() -> None:

@@ -10,7 +10,6 @@ __all__ = [
     "counts_up_to",
     "cumulative",
     "normalized",
-    "shows_modes",
     "spread",
 ]
 
@@ -28,30 +27,13 @@ def cells_with_mass(log_density: Float[Tensor, "n points"]) -> Bool[Tensor, "n c
         >>> cells_with_mass(torch.tensor([[-99.0, -70.0, -60.0, 0.0, -60.0, -70.0, -99.0]]))
         tensor([[False,  True,  True,  True,  True, False]])
     """
-    is_mode = F.pad(_is_mode(log_density), (1, 1))
+    around = F.pad(log_density, (1, 1), value=-torch.inf)
+    is_mode = (log_density >= around[:, :-2]) & (log_density >= around[:, 2:])
+    is_mode = F.pad(is_mode, (1, 1))
     is_mode = is_mode[:, :-2] | is_mode[:, 1:-1] | is_mode[:, 2:]
     near = log_density > log_density.amax(-1, keepdim=True) - _NEGLIGIBLE
     keep = (is_mode | near) & log_density.isfinite()
     return keep[:, 1:] | keep[:, :-1]
-
-
-def shows_modes(log_density: Float[Tensor, "n points"]) -> bool:
-    """Whether no mode of any row is narrower than its cells: it falls by less than a nat in each.
-
-    Example:
-        >>> shows_modes(torch.tensor([[-5.0, -0.7, 0.0, -0.4, -4.0]]))
-        True
-        >>> shows_modes(torch.tensor([[-5.0, -0.7, 0.0, -1.4, -4.0]]))
-        False
-    """
-    is_mode = _is_mode(log_density)
-    falls = log_density.diff().abs() > 1
-    return not bool((falls & (is_mode[:, 1:] | is_mode[:, :-1])).any())
-
-
-def _is_mode(log_density: Float[Tensor, "n points"]) -> Bool[Tensor, "n points"]:
-    around = F.pad(log_density, (1, 1), value=-torch.inf)
-    return (log_density >= around[:, :-2]) & (log_density >= around[:, 2:])
 
 
 def spread(

@@ -1,5 +1,6 @@
 r"""Inverse distribution functions, tabulated once for many values."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
@@ -11,7 +12,7 @@ from fisherae.one_dimensional.grid import counts_up_to, cumulative
 
 __all__ = ["QuantileTable"]
 
-_BUCKETS = 2**11  # of u in [0, 1]: with 384 cells one u in 400 has to be searched for
+_PER_CELL = 4  # buckets of u in [0, 1] at least: one u in some hundreds has to be searched for
 _AT_ONCE = 2**16  # values of u: what the cache holds
 _TINY = torch.finfo(torch.float64).tiny
 
@@ -27,6 +28,7 @@ class QuantileTable:
         start, end: F at the ends of each cell, the last end being infinite, (n, cells).
         rate: 1 / mass, (n, cells).
         cubic: coefficients of powers of (u − start) · rate ∈ [0, 1], (n, 4, cells).
+        ends: of the grid, in the precision of the values, (n, 2).
         first: the cell at the start of each bucket, (n, buckets).
         until: its end, (n, buckets).
 
@@ -49,6 +51,7 @@ class QuantileTable:
     end: Float[Tensor, "n cells"]
     rate: Float[Tensor, "n cells"]
     cubic: Float[Tensor, "n 4 cells"]
+    ends: Float[Tensor, "n 2"]
     first: Int[Tensor, "n buckets"]
     until: Float[Tensor, "n buckets"]
 
@@ -75,26 +78,29 @@ class QuantileTable:
         cubic = [grid[:, :-1], left, 3 * width - 2 * left - right, left + right - 2 * width]
         f = cumulative(mass)
         end = f[:, 1:].index_fill(-1, torch.tensor([last], device=f.device), torch.inf)
-        first = counts_up_to(end * _BUCKETS, _BUCKETS).contiguous()
+        buckets = 2 ** math.ceil(math.log2(_PER_CELL * len(mass[0])))  # u times it is exact
+        first = counts_up_to(end * buckets, buckets).contiguous()
         return cls(
             start=f[:, :-1].contiguous(),
             end=end,
             rate=1 / f.diff().clamp_min(_TINY),
-            cubic=torch.stack(cubic, 1).to(dtype),
+            # No less than float32, for sums of them are rounded once.
+            cubic=torch.stack(cubic, 1).to(torch.promote_types(dtype, torch.float32)),
+            ends=grid[:, :: grid.shape[-1] - 1].to(dtype),
             first=first,
             until=end.gather(-1, first),
         )
 
     def quantile(self, u: Float[Tensor, "m n"]) -> Float[Tensor, "m n"]:
         """F⁻¹(u), one function for each column; u in [0, 1]."""
-        z = self.cubic.new_empty(u.shape)
+        z = self.ends.new_empty(u.shape)
         for rows, part in self._parts(len(u)):
             z[:, rows] = part._of_rows(u[:, rows].mT.to(self.start).contiguous()).mT
         return z
 
     def draw(self, m: int, generator: Generator | None = None) -> Float[Tensor, "m n"]:
         """Independent samples, F⁻¹(u) with u ~ U(0, 1)."""
-        z = self.cubic.new_empty(m, len(self.start))
+        z = self.ends.new_empty(m, len(self.start))
         for rows, part in self._parts(m):
             u = part.start.new_empty(len(part.start), m).uniform_(generator=generator)
             z[:, rows] = part._of_rows(u).mT
@@ -108,7 +114,8 @@ class QuantileTable:
             yield rows, QuantileTable(*(getattr(self, field.name)[rows] for field in fields(self)))
 
     def _of_rows(self, u: Float[Tensor, "n m"]) -> Float[Tensor, "n m"]:
-        bucket = (u * _BUCKETS).long().clamp_(0, _BUCKETS - 1)
+        buckets = self.first.shape[-1]
+        bucket = (u * buckets).long().clamp_(0, buckets - 1)
         cell = self.first.gather(-1, bucket) + (self.until.gather(-1, bucket) <= u).long()
         t = (u - self.start.gather(-1, cell)) * self.rate.gather(-1, cell)
         row, column = (t > 1).nonzero(as_tuple=True)  # more cells end in the bucket
@@ -121,4 +128,4 @@ class QuantileTable:
         z, *others = (c.gather(-1, cell) for c in reversed(self.cubic.unbind(1)))
         for coefficient in others:
             z = torch.addcmul(coefficient, z, t)
-        return z
+        return z.to(self.ends).clamp_(self.ends[:, :1], self.ends[:, 1:])

@@ -76,8 +76,8 @@ class SVGD:
         prior: any prior, proper or not.
         per_dim: one kernel per coordinate instead of one for all.
         kernel: radial kernel, r ↦ (k(r), −k′(r)) of r = ‖z − z′‖² / h.
-        bandwidth: (‖z_i − z_j‖² of up to 256 particles (groups, m, m), n) ↦ h; one group, or one
-            per coordinate.
+        bandwidth: (‖z_i − z_j‖² of up to 256 particles (groups, m, m), n) ↦ h, a tensor of its
+            own; one group, or one per coordinate.
         step_rule: (φ, memory) ↦ (increment, memory).
 
     References:

@@ -1,6 +1,7 @@
 """The models of a study: a run for every model, preset and seed, trained once."""
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -87,7 +88,7 @@ def run_of(
 
 def train_once(path: Path, recipe: Recipe, progress: bool = True) -> Path:
     """Trains a recipe in the run directory `path`, unless it has been: then only what is missing.
-    On a GPU its steps are recorded as CUDA graphs.
+    On a GPU its steps are recorded as CUDA graphs, unless several processes share the work.
 
     Raises:
         InputError: if `path` holds a run of another recipe.
@@ -101,7 +102,8 @@ def train_once(path: Path, recipe: Recipe, progress: bool = True) -> Path:
     if progress:
         print(f"training {recipe.name}, seed {recipe.training.seed}: {path}", flush=True)
     on_gpu = torch.cuda.is_available() and recipe.training.device != "cpu"
-    training = dataclasses.replace(recipe.training, capture=on_gpu)
+    alone = os.environ.get("WORLD_SIZE", "1") == "1"
+    training = dataclasses.replace(recipe.training, capture=on_gpu and alone)
     try:
         chosen = dataclasses.replace(recipe, training=training)
         train_recipe(chosen, path, resume=started, progress=progress)

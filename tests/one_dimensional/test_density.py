@@ -168,10 +168,24 @@ def test_any_leading_weight(a: float, tilt: float) -> None:
     truth = Quadrature((tilt, -1.0, 0.0, -a))
     q = PolynomialDensity(tensor((tilt, -1.0, 0.0, -a)))
     log_normalizer = truth.top + math.log(truth.total)
-    assert q.log_normalizer.item() == pytest.approx(log_normalizer, rel=1e-12, abs=1e-6)
+    assert q.log_normalizer.item() == pytest.approx(log_normalizer, rel=1e-11, abs=1e-6)
     mean = truth.mean(lambda u: u)
     assert q.moments[0].item() == pytest.approx(mean, abs=1e-6)
     assert q.variance.item() == pytest.approx(truth.mean(lambda u: (u - mean) ** 2), rel=1e-5)
+
+
+@pytest.mark.parametrize("scale", [1.0, 30.0, 1e3])
+def test_a_wide_mode_takes_no_points_from_a_narrow_one(scale: float) -> None:
+    """Weights of any sign and size, most with two modes, of unlike width."""
+    weights = np.random.default_rng(0).normal(scale=scale, size=(150, 4))
+    weights[:, -1] = -np.abs(weights[:, -1]) - 1e-3
+    q = PolynomialDensity(torch.tensor(weights))
+    for w, *found in zip(weights, q.log_normalizer, q.moments[:, 0], q.variance, strict=True):
+        truth = Quadrature(tuple(w))
+        mean = truth.mean(lambda u: u)
+        variance = truth.mean(lambda u, mean=mean: (u - mean) ** 2)
+        expected = [truth.top + math.log(truth.total), mean, variance]
+        assert [one.item() for one in found] == pytest.approx(expected, rel=1e-4, abs=1e-6)
 
 
 @pytest.mark.parametrize("name", ["skew", "unequal modes", "a gap between the modes", "K=8"])

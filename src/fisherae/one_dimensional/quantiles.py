@@ -28,7 +28,7 @@ class QuantileTable:
         start, end: F at the ends of each cell, the last end being infinite, (n, cells).
         rate: 1 / mass, (n, cells).
         cubic: coefficients of powers of (u − start) · rate ∈ [0, 1], (n, 4, cells).
-        ends: of the grid, in the precision of the values, (n, 2).
+        bounds: ends of the grid, in the precision of the values, (n, 2).
         first: the cell at the start of each bucket, (n, buckets).
         until: its end, (n, buckets).
 
@@ -51,7 +51,7 @@ class QuantileTable:
     end: Float[Tensor, "n cells"]
     rate: Float[Tensor, "n cells"]
     cubic: Float[Tensor, "n 4 cells"]
-    ends: Float[Tensor, "n 2"]
+    bounds: Float[Tensor, "n 2"]
     first: Int[Tensor, "n buckets"]
     until: Float[Tensor, "n buckets"]
 
@@ -69,7 +69,7 @@ class QuantileTable:
             grid: the ends of all cells, in float64, as the others.
             dtype: of the values F⁻¹(u).
         """
-        width, last = grid.diff(), mass.shape[-1] - 1
+        width = grid.diff()
         # Of slopes up to three widths a cubic rises all the way (Fritsch and Carlson 1980).
         left, right = (
             (mass / p.clamp_min(_TINY)).minimum(3 * width)
@@ -77,7 +77,8 @@ class QuantileTable:
         )
         cubic = [grid[:, :-1], left, 3 * width - 2 * left - right, left + right - 2 * width]
         f = cumulative(mass)
-        end = f[:, 1:].index_fill(-1, torch.tensor([last], device=f.device), torch.inf)
+        end = f[:, 1:].clone()
+        end[:, -1] = torch.inf
         buckets = 2 ** math.ceil(math.log2(_PER_CELL * len(mass[0])))  # u times it is exact
         first = counts_up_to(end * buckets, buckets).contiguous()
         return cls(
@@ -86,21 +87,21 @@ class QuantileTable:
             rate=1 / f.diff().clamp_min(_TINY),
             # No less than float32, for sums of them are rounded once.
             cubic=torch.stack(cubic, 1).to(torch.promote_types(dtype, torch.float32)),
-            ends=grid[:, :: grid.shape[-1] - 1].to(dtype),
+            bounds=grid[:, :: grid.shape[-1] - 1].to(dtype),
             first=first,
             until=end.gather(-1, first),
         )
 
     def quantile(self, u: Float[Tensor, "m n"]) -> Float[Tensor, "m n"]:
         """F⁻¹(u), one function for each column; u in [0, 1]."""
-        z = self.ends.new_empty(u.shape)
+        z = self.bounds.new_empty(u.shape)
         for rows, part in self._parts(len(u)):
             z[:, rows] = part._of_rows(u[:, rows].mT.to(self.start).contiguous()).mT
         return z
 
     def draw(self, m: int, generator: Generator | None = None) -> Float[Tensor, "m n"]:
         """Independent samples, F⁻¹(u) with u ~ U(0, 1)."""
-        z = self.ends.new_empty(m, len(self.start))
+        z = self.bounds.new_empty(m, len(self.start))
         for rows, part in self._parts(m):
             u = part.start.new_empty(len(part.start), m).uniform_(generator=generator)
             z[:, rows] = part._of_rows(u).mT
@@ -128,4 +129,4 @@ class QuantileTable:
         z, *others = (c.gather(-1, cell) for c in reversed(self.cubic.unbind(1)))
         for coefficient in others:
             z = torch.addcmul(coefficient, z, t)
-        return z.to(self.ends).clamp_(self.ends[:, :1], self.ends[:, 1:])
+        return z.to(self.bounds).clamp_(self.bounds[:, :1], self.bounds[:, 1:])

@@ -168,7 +168,7 @@ def test_any_leading_weight(a: float, tilt: float) -> None:
     truth = Quadrature((tilt, -1.0, 0.0, -a))
     q = PolynomialDensity(tensor((tilt, -1.0, 0.0, -a)))
     log_normalizer = truth.top + math.log(truth.total)
-    assert q.log_normalizer.item() == pytest.approx(log_normalizer, rel=1e-11, abs=1e-6)
+    assert q.log_normalizer.item() == pytest.approx(log_normalizer, rel=1e-12, abs=1e-6)
     mean = truth.mean(lambda u: u)
     assert q.moments[0].item() == pytest.approx(mean, abs=1e-6)
     assert q.variance.item() == pytest.approx(truth.mean(lambda u: (u - mean) ** 2), rel=1e-5)

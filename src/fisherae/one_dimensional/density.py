@@ -13,9 +13,9 @@ from fisherae.one_dimensional.hermite import combined, hermite, in_powers
 
 __all__ = ["PolynomialDensity"]
 
-_CELLS = 8  # times the order: there are up to half as many modes
+_CELLS = 10  # times the order: there are up to half as many modes
 _ROUNDS = 6  # that narrow the grid: enough for modes a millionth of the search interval wide
-_AT_ONCE = 4_096  # densities whose nodes are in memory together: 25 MiB per tensor of order 4
+_AT_ONCE = 4_096  # densities whose nodes are in memory together: 31 MiB per tensor of order 4
 _NEWTON = 4  # steps, after which the inverse of a cell's distribution function is exact
 _BELOW = 40.0  # nats, as in `cells_with_mass`
 # Gauss and Legendre's nodes in [0, 1] and their weights, exact for polynomials of degree 9.
@@ -35,7 +35,7 @@ class PolynomialDensity:
     The score is Σ_k w_k h_{k−1}(u), in orthonormal Hermite polynomials h_n; w = (0, −1, 0, …) is
     the standard normal. Being an exponential family, ∂A/∂w = E[t] and ∂E[t]/∂w = Cov[t].
 
-    Everything is an integral over a grid of 8 K cells, five Gauss-Legendre nodes in each, in
+    Everything is an integral over a grid of 10 K cells, five Gauss-Legendre nodes in each, in
     float64. The grid is drawn together around the modes and the region within 40 nats of the
     maximum, for each density by itself: relative errors are below 10⁻⁵ for leading weights from
     −10⁻⁴ to −10⁶. The integrals of first order are tabulated with their derivatives; nothing is

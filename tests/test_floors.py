@@ -13,7 +13,7 @@ import fisherae
 
 PACKAGE = Path(fisherae.__file__).parent
 FLOORS = [
-    {"counts", "errors", "one_dimensional", "progress"},
+    {"counts", "errors", "functions", "one_dimensional", "progress"},
     {"files", "distributions", "divergences"},
     {"priors", "networks"},
     {"samplers"},

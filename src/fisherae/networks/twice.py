@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from fisherae.functions import OfInputs
+
 __all__ = ["Asinh", "BatchNorm1d", "BatchNorm2d", "SiLU"]
 
 
@@ -139,18 +141,7 @@ class BatchNorm2d(_BatchNorm, nn.BatchNorm2d):
     """
 
 
-class _OfInputs(Function):
-    """Derivatives that need the inputs only, in both modes and under the transforms of torch."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        ctx.save_for_backward(*inputs)
-        ctx.save_for_forward(*inputs)
-
-
-class _Activation(_OfInputs):
+class _Activation(OfInputs):
     """f(x), whose `gradient` is g f′(x): backwards, and forwards along g."""
 
     gradient: type[Function]
@@ -162,7 +153,7 @@ class _Activation(_OfInputs):
     jvp = backward
 
 
-class _GradientOfInputs(_OfInputs):
+class _GradientOfInputs(OfInputs):
     """g f′(x), of which `backward` has the derivatives."""
 
     @classmethod

@@ -145,8 +145,7 @@ def conclusions(found: Found) -> list[str]:
     return said
 
 
-def page(networks: dict[str, str], budget: Budget, found: Found, stem: Path) -> Report:
-    data = stem.name.split("-")[0]
+def page(data: str, networks: dict[str, str], budget: Budget, found: Found, stem: Path) -> Report:
     report = begun(f"Robustness against the length of training, on {data}", study_command())
     images = "All images" if budget.images is None else f"{budget.images:,} images"
     activation = networks.get("encoder_activation")
@@ -189,7 +188,7 @@ def main() -> None:
                 trained = measured(data, networks, model, cut, seed, options.runs)
                 found[model][epochs].append(trained)
     stem = options.out / "-".join([data, *networks.values()])
-    report = page(networks, budget, found, stem)
+    report = page(data, networks, budget, found, stem)
     write_atomically(stem.with_name(f"{stem.name}.md"), report.markdown())
     rows = [
         {"model": model, "epochs": epochs, "seed": seed, "s2": run.variance}

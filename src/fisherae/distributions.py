@@ -180,9 +180,8 @@ class PolynomialPosterior:
     @property
     def eta(self) -> Float[Tensor, "batch dim order"]:
         r"""The natural parameters η_jk(x) of the monomials z_j^k."""
-        in_u = (
-            self.density.weight.double() @ in_powers(self.density.order).to(self.scale).double().mT
-        )
+        basis = in_powers(self.density.order, self.scale.device)
+        in_u = self.density.weight.double() @ basis.mT
         in_z = binomials(-self.location / self.scale, 1 / self.scale, self.density.order)
         return (in_z @ in_u[..., None])[..., 1:, 0].to(self.scale)
 

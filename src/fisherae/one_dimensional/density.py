@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 
 from fisherae.one_dimensional.grid import cells_with_mass, cumulative, normalized, spread
-from fisherae.one_dimensional.hermite import combined, hermite, in_powers
+from fisherae.one_dimensional.hermite import combined, constant, hermite, in_powers
 
 __all__ = ["PolynomialDensity"]
 
@@ -163,13 +163,13 @@ class _Table:
 
     @classmethod
     def _of_few(cls, weight: Float[Tensor, "n order"]) -> "_Table":
-        coefficients = weight @ in_powers(weight.shape[-1]).to(weight).mT
+        coefficients = weight @ in_powers(weight.shape[-1], weight.device).mT
         edges = _edges(coefficients)
         width = edges.diff()[..., None]
-        u = (edges[:, :-1, None] + width * edges.new_tensor(_NODES)).flatten(1)
+        u = (edges[:, :-1, None] + width * constant(_NODES, edges.device)).flatten(1)
         log_q = _evaluate(coefficients, u)
         top = log_q.amax(-1, keepdim=True)
-        q = (log_q - top).exp() * (width * edges.new_tensor(_WEIGHTS)).flatten(1)
+        q = (log_q - top).exp() * (width * constant(_WEIGHTS, edges.device)).flatten(1)
         total = q.sum(-1, keepdim=True)
         log_normalizer = top + total.log()
         coefficients[:, :1] -= log_normalizer
@@ -218,8 +218,9 @@ class _Table:
     def _within(self, start: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
         """Nodes u between start and end, within a cell, and their shares of ∫ q, (n, nodes)."""
         width = end - start
-        u = start + width * start.new_tensor(_NODES)
-        return u, _evaluate(self.coefficients, u).exp() * width * start.new_tensor(_WEIGHTS)
+        u = start + width * constant(_NODES, start.device)
+        q = _evaluate(self.coefficients, u).exp()
+        return u, q * width * constant(_WEIGHTS, start.device)
 
 
 def _edges(coefficients: Float[Tensor, "n powers"]) -> Float[Tensor, "n points"]:

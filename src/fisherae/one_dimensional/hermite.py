@@ -6,12 +6,26 @@ t_n = h_n / √n is an antiderivative of h_{n−1}.
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["binomials", "combined", "hermite", "in_powers"]
+__all__ = ["binomials", "combined", "constant", "hermite", "in_powers"]
+
+
+@lru_cache
+def constant(values: tuple[float, ...], device: torch.device) -> Float[Tensor, " n"]:
+    """The values in float64 on the device, moved there at the first call: a training step that
+    moves anything waits for the GPU, and cannot be recorded.
+
+    Example:
+        >>> constant((0.5, 2.0), torch.device("cpu"))
+        tensor([0.5000, 2.0000], dtype=torch.float64)
+    """
+    with torch.inference_mode(False):  # or no gradient could be taken later on
+        return torch.tensor(values, dtype=torch.float64, device=device)
 
 
 def hermite(u: Float[Tensor, "*batch"], degree: int) -> list[Float[Tensor, "*batch"]]:
@@ -46,22 +60,26 @@ def combined(
     return total
 
 
-def in_powers(order: int) -> Float[Tensor, "powers order"]:
+def in_powers(order: int, device: torch.device) -> Float[Tensor, "powers order"]:
     r"""Column k − 1: the coefficients of t_k(u) = h_k(u) / √k in powers of u, in float64.
 
     Example:
-        >>> in_powers(2)  # u and (u² − 1) / 2
+        >>> in_powers(2, torch.device("cpu"))  # u and (u² − 1) / 2
         tensor([[ 0.0000, -0.5000],
                 [ 1.0000,  0.0000],
                 [ 0.0000,  0.5000]], dtype=torch.float64)
     """
-    h = torch.zeros(order + 1, order + 1, dtype=torch.float64)
-    h[0, 0] = h[1, 1] = 1.0
+    return constant(_rows_in_powers(order), device).view(order, order + 1).mT
+
+
+@lru_cache
+def _rows_in_powers(order: int) -> tuple[float, ...]:
+    h = [[1.0] + [0.0] * order, [0.0, 1.0] + [0.0] * (order - 1)]
     for n in range(1, order):
-        shifted = h[n].roll(1)
-        h[n + 1] = (shifted - math.sqrt(n) * h[n - 1]) / math.sqrt(n + 1)
-    scaled = h[1:] / torch.arange(1, order + 1, dtype=h.dtype).sqrt()[:, None]
-    return scaled.mT
+        shifted = [0.0, *h[n][:-1]]
+        before = zip(shifted, h[n - 1], strict=True)
+        h.append([(one - math.sqrt(n) * other) / math.sqrt(n + 1) for one, other in before])
+    return tuple(one / math.sqrt(k) for k in range(1, order + 1) for one in h[k])
 
 
 def binomials(

@@ -54,7 +54,7 @@ class PolynomialPrior(Prior):
     @property
     def eta(self) -> Float[Tensor, "dim order"]:
         r"""The natural parameters η_jk of the monomials z_j^k, as in the paper."""
-        in_u = in_powers(self.order).to(self.weight.device) @ _column(self.weight)
+        in_u = in_powers(self.order, self.weight.device) @ _column(self.weight)
         in_z = binomials(-self.location / self.scale, 1 / self.scale, self.order) @ in_u
         return in_z[:, 1:, 0].to(self.weight.dtype)
 
@@ -67,7 +67,7 @@ class PolynomialPrior(Prior):
             )
         self.location.zero_()
         self.scale.fill_(1.0)
-        basis = in_powers(self.order)[1:].to(self.weight.device)  # the constant is free
+        basis = in_powers(self.order, self.weight.device)[1:]  # the constant is free
         self.weight.copy_(torch.linalg.solve(basis, _column(eta))[..., 0])
 
     @property

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fisherae.networks.twice import Asinh, BatchNorm1d, BatchNorm2d, SiLU
+from fisherae.networks import twice
+from fisherae.networks.twice import Asinh, BatchNorm1d, BatchNorm2d, Conv2d, ConvTranspose2d, SiLU
 
 SHAPES = [(5, 3), (4, 3, 2, 3)]
 Pair = tuple[nn.Module, nn.Module]
@@ -86,6 +87,100 @@ def test_without_a_gradient_it_is_pytorchs() -> None:
 def test_one_value_has_no_variance() -> None:
     with pytest.raises(ValueError, match="more than 1 value per channel"):
         BatchNorm1d(3)(torch.randn(1, 3))
+
+
+CONVOLUTIONS: dict[str, tuple[type[nn.Module], type[nn.Module], dict[str, Any]]] = {
+    "usual": (Conv2d, nn.Conv2d, {"stride": 2, "padding": 1}),
+    "without bias": (Conv2d, nn.Conv2d, {"groups": 2, "dilation": 2, "bias": False}),
+    "transposed": (ConvTranspose2d, nn.ConvTranspose2d, {"stride": 2, "output_padding": 1}),
+}
+
+
+@pytest.fixture(params=CONVOLUTIONS)
+def convolutions(request: pytest.FixtureRequest) -> Pair:
+    """Ours and PyTorch's, of the same weights in float64."""
+    torch.manual_seed(0)
+    ours, theirs, how = CONVOLUTIONS[request.param]
+    one, other = (kind(2, 4, 3, **how).double() for kind in (ours, theirs))
+    other.load_state_dict(one.state_dict())
+    return one, other
+
+
+@pytest.fixture
+def everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Our convolutions on the CPU too, which else leaves them to PyTorch."""
+    monkeypatch.setattr(twice, "_suits", lambda layer, x: torch.is_grad_enabled())
+
+
+@pytest.mark.usefixtures("everywhere")
+@pytest.mark.parametrize("of_weights", [False, True])
+def test_two_derivatives_of_a_convolution(convolutions: Pair, of_weights: bool) -> None:
+    x = torch.randn(4, 2, 7, 6, dtype=torch.float64)
+    ours, theirs = (derivatives(layer, x, of_weights) for layer in convolutions)
+    torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.usefixtures("everywhere")
+def test_finite_differences_of_a_convolution(convolutions: Pair) -> None:
+    layer, _ = convolutions
+    names, values = zip(*layer.named_parameters(), strict=True)
+
+    def convolved(x: Tensor, *weights: Tensor) -> Tensor:
+        parameters = dict(zip(names, weights, strict=True))
+        return torch.func.functional_call(layer, parameters, x)
+
+    x = torch.randn(2, 2, 6, 5, dtype=torch.float64, requires_grad=True)
+    inputs = (x, *(value.detach().clone().requires_grad_() for value in values))
+    assert torch.autograd.gradcheck(convolved, inputs)
+    assert torch.autograd.gradgradcheck(convolved, inputs)
+
+
+@pytest.mark.usefixtures("everywhere")
+def test_a_score_computes_no_gradient_of_weights(
+    convolutions: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asked for the gradient of the images, with a graph, autograd leaves the weights alone."""
+    layer, _ = convolutions
+    asked: list[list[bool]] = []
+    gradients = twice._gradients
+
+    def noted(*arguments: Any) -> Any:
+        asked.append(arguments[-1])
+        return gradients(*arguments)
+
+    monkeypatch.setattr(twice, "_gradients", noted)
+    x = torch.randn(2, 2, 7, 6, dtype=torch.float64, requires_grad=True)
+    (score,) = torch.autograd.grad(layer(x).square().sum(), x, create_graph=True)
+    assert asked == [[True, False, False]]
+    score.square().sum().backward()
+    assert all(parameter.grad is not None for parameter in layer.parameters())
+
+
+@pytest.mark.usefixtures("everywhere")
+@pytest.mark.filterwarnings("ignore:.*lower precision:UserWarning")
+def test_convolutions_under_autocast(convolutions: Pair) -> None:
+    layers = [copy.deepcopy(layer).float() for layer in convolutions]
+    x = torch.randn(4, 2, 7, 6)
+    with torch.autocast("cpu", torch.bfloat16):
+        ours, theirs = (derivatives(layer, x, of_weights=False) for layer in layers)
+    for one, other in zip(ours, theirs, strict=True):
+        assert one.dtype == other.dtype
+        torch.testing.assert_close(one, other, rtol=0.05, atol=0.05)
+
+
+def test_convolutions_without_a_gradient_are_pytorchs(convolutions: Pair) -> None:
+    x = torch.randn(4, 2, 7, 6, dtype=torch.float64)
+    with torch.no_grad():
+        ours, theirs = (layer(x) for layer in convolutions)
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("of_weights", [False, True])
+def test_two_derivatives_of_a_convolution_on_a_gpu(convolutions: Pair, of_weights: bool) -> None:
+    x = torch.randn(4, 2, 7, 6, dtype=torch.float64).cuda()
+    ours, theirs = (derivatives(layer.cuda(), x, of_weights) for layer in convolutions)
+    torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
 
 
 class TheirAsinh(nn.Module):

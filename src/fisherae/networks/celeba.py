@@ -9,6 +9,7 @@ from torch import nn
 
 from fisherae.networks import layers, mlp
 from fisherae.networks.registry import Network, register
+from fisherae.networks.twice import Conv2d
 
 __all__ = ["decoder", "discriminator", "encoder"]
 
@@ -50,18 +51,18 @@ def encoder(
     norm, act = layers.normalization(normalization), layers.activation(activation)
     return Network(
         layers.InputSize(3, 64, 64),
-        nn.Conv2d(3, 64, 5, 1, 2),
+        Conv2d(3, 64, 5, 1, 2),
         act(),
         nn.AvgPool2d(2, 2, 0),
-        nn.Conv2d(64, 128, 5, 1, 2),
+        Conv2d(64, 128, 5, 1, 2),
         norm(128),
         act(),
         nn.AvgPool2d(2, 2, 0),
-        nn.Conv2d(128, 256, 5, 1, 2),
+        Conv2d(128, 256, 5, 1, 2),
         norm(256),
         act(),
         nn.AvgPool2d(2, 2, 0),
-        nn.Conv2d(256, 512, 5, 1, 2),
+        Conv2d(256, 512, 5, 1, 2),
         norm(512),
         act(),
         nn.AvgPool2d(2, 2, 0),
@@ -96,25 +97,25 @@ def decoder(dim: int = 64, normalization: str = "batch", activation: str = "relu
         torch.Size([2, 3, 64, 64])
     """
     norm, act = layers.normalization(normalization), layers.activation(activation)
-    last = nn.Conv2d(64, 3, 5, 1, 2)
+    last = Conv2d(64, 3, 5, 1, 2)
     last.weight.data.mul_(FLAT_START)
     return Network(
         layers.InputSize(dim),
         nn.Unflatten(1, (dim, 1, 1)),
         nn.Upsample(scale_factor=4, mode="bilinear"),
-        nn.Conv2d(dim, 512, 5, 1, 2),
+        Conv2d(dim, 512, 5, 1, 2),
         norm(512),
         act(),
         nn.Upsample(scale_factor=2, mode="bilinear"),
-        nn.Conv2d(512, 256, 5, 1, 2),
+        Conv2d(512, 256, 5, 1, 2),
         norm(256),
         act(),
         nn.Upsample(scale_factor=2, mode="bilinear"),
-        nn.Conv2d(256, 128, 5, 1, 2),
+        Conv2d(256, 128, 5, 1, 2),
         norm(128),
         act(),
         nn.Upsample(scale_factor=2, mode="bilinear"),
-        nn.Conv2d(128, 64, 5, 1, 2),
+        Conv2d(128, 64, 5, 1, 2),
         norm(64),
         act(),
         nn.Upsample(scale_factor=2, mode="bilinear"),

@@ -9,6 +9,7 @@ from torch import nn
 
 from fisherae.networks import layers, mlp
 from fisherae.networks.registry import Network, register
+from fisherae.networks.twice import Conv2d, ConvTranspose2d
 
 __all__ = ["decoder", "discriminator", "encoder"]
 
@@ -44,18 +45,18 @@ def encoder(
     norm, act = layers.normalization(normalization), layers.activation(activation)
     return Network(
         layers.InputSize(1, 28, 28),
-        nn.Conv2d(1, 64, 3, 2, 2),
+        Conv2d(1, 64, 3, 2, 2),
         act(),
-        nn.Conv2d(64, 128, 3, 2, 2),
+        Conv2d(64, 128, 3, 2, 2),
         norm(128),
         act(),
-        nn.Conv2d(128, 256, 3, 2, 2),
+        Conv2d(128, 256, 3, 2, 2),
         norm(256),
         act(),
-        nn.Conv2d(256, 512, 3, 2, 1),
+        Conv2d(256, 512, 3, 2, 1),
         norm(512),
         act(),
-        nn.Conv2d(512, outputs_per_dim * dim, 3, 2, 0),
+        Conv2d(512, outputs_per_dim * dim, 3, 2, 0),
         nn.Flatten(),
     )
 
@@ -83,19 +84,19 @@ def decoder(dim: int = 8, normalization: str = "batch", activation: str = "relu"
     return Network(
         layers.InputSize(dim),
         nn.Unflatten(1, (dim, 1, 1)),
-        nn.ConvTranspose2d(dim, 512, 5, 1, 1),
+        ConvTranspose2d(dim, 512, 5, 1, 1),
         norm(512),
         act(),
-        nn.ConvTranspose2d(512, 256, 5, 1, 1),
+        ConvTranspose2d(512, 256, 5, 1, 1),
         norm(256),
         act(),
-        nn.ConvTranspose2d(256, 128, 5, 2, 1),
+        ConvTranspose2d(256, 128, 5, 2, 1),
         norm(128),
         act(),
-        nn.ConvTranspose2d(128, 64, 5, 1, 1),
+        ConvTranspose2d(128, 64, 5, 1, 1),
         norm(64),
         act(),
-        nn.ConvTranspose2d(64, 1, 4, 2, 0),
+        ConvTranspose2d(64, 1, 4, 2, 0),
         layers.output("sigmoid")(),
     )
 

@@ -11,6 +11,7 @@ from torch import nn
 from fisherae.errors import InputError
 from fisherae.networks import layers
 from fisherae.networks.registry import Network, register
+from fisherae.networks.twice import Conv2d, ConvTranspose2d
 
 __all__ = ["decoder", "encoder"]
 
@@ -47,10 +48,10 @@ def encoder(
     norm, act = layers.normalization(normalization), layers.activation(activation)
     return Network(
         layers.InputSize(*shape),
-        nn.Conv2d(channels, 32, 4, 2, 1),
+        Conv2d(channels, 32, 4, 2, 1),
         norm(32),
         act(),
-        nn.Conv2d(32, 64, 4, 2, 1),
+        Conv2d(32, 64, 4, 2, 1),
         norm(64),
         act(),
         nn.Flatten(),
@@ -96,10 +97,10 @@ def decoder(
         nn.Linear(256, 64 * rows * columns),
         act(),
         nn.Unflatten(1, (64, rows, columns)),
-        nn.ConvTranspose2d(64, 32, 4, 2, 1),
+        ConvTranspose2d(64, 32, 4, 2, 1),
         norm(32),
         act(),
-        nn.ConvTranspose2d(32, channels, 4, 2, 1),
+        ConvTranspose2d(32, channels, 4, 2, 1),
         layers.output(output)(),
     )
 

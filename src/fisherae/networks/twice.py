@@ -3,7 +3,9 @@ r"""Layers whose gradient is cheap to differentiate.
 The score of an encoder or a decoder is a gradient, which training differentiates once more. PyTorch
 computes batch normalisation and SiLU, and their gradients, in one pass over the maps each, but the
 derivatives of these gradients in some sixty and twenty; here in nine each. Its asinh is slow on a
-CPU, by itself as dear as all that training makes of SiLU.
+CPU, by itself as dear as all that training makes of SiLU. The derivative of a convolution's
+gradient is the gradient of a weight, for which GPUs have fast kernels; PyTorch computes it as a
+convolution of maps with maps, for which they have none.
 """
 
 from typing import Any
@@ -15,7 +17,10 @@ from torch.autograd.function import once_differentiable
 
 from fisherae.functions import OfInputs
 
-__all__ = ["Asinh", "BatchNorm1d", "BatchNorm2d", "SiLU"]
+__all__ = ["Asinh", "BatchNorm1d", "BatchNorm2d", "Conv2d", "ConvTranspose2d", "SiLU"]
+
+How = tuple[Any, ...]
+"""Of a convolution: stride, padding, dilation, whether it is transposed, output padding, groups."""
 
 
 class _Normalized(Function):
@@ -139,6 +144,141 @@ class BatchNorm2d(_BatchNorm, nn.BatchNorm2d):
         >>> BatchNorm2d(8)(torch.rand(4, 8, 5, 5)).shape
         torch.Size([4, 8, 5, 5])
     """
+
+
+def convolved(x: Tensor, weight: Tensor, bias: Tensor | None, how: How) -> Tensor:
+    r"""w ∗ x + b.
+
+    What passes the gradient on to x and what passes it on to w and b are two functions, since
+    autograd asks a function for all its gradients, and a score is asked of x alone.
+    """
+    y: Tensor = _ToInputs.apply(x, weight, bias, how)  # type: ignore[no-untyped-call]
+    nothing = _ToWeights.apply(weight, bias, (x, y.shape), how)  # type: ignore[no-untyped-call]
+    joined: Tensor = _Joined.apply(y, nothing)  # type: ignore[no-untyped-call]
+    return joined
+
+
+class _ToInputs(Function):
+    """w ∗ x + b, which passes a gradient on to x."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, how: How) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.how = how
+        y: Tensor = torch.ops.aten.convolution(x, weight, bias, *how)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Any:
+        x, weight = ctx.saved_tensors
+        passed: Any = _ConvolutionGradient.apply(g, weight, x.detach(), ctx.how)  # type: ignore[no-untyped-call]
+        return passed, None, None, None
+
+
+class _ConvolutionGradient(Function):
+    r"""The gradient wᵀ ∗ g that comes to an input like x. As ⟨u, wᵀ ∗ g⟩ = ⟨w ∗ u, g⟩, the
+    derivative of this passes on, of u, w ∗ u to g, and to w what a convolution of u would have."""
+
+    @staticmethod
+    def forward(ctx: Any, g: Tensor, weight: Tensor, x: Tensor, how: How) -> Tensor:
+        ctx.save_for_backward(g, weight)
+        ctx.how = how
+        passed: Tensor = _gradients(g, x, weight, how, [True, False, False])[0]
+        return passed
+
+    @staticmethod
+    def backward(ctx: Any, u: Tensor) -> Any:
+        g, weight = ctx.saved_tensors
+        for_weight = _gradients(g, u, weight, ctx.how, [False, True, False])[1]
+        return torch.ops.aten.convolution(u, weight, None, *ctx.how), for_weight, None, None
+
+
+class _ToWeights(Function):
+    """Zero, to be joined to w ∗ x + b, whose gradient it passes on to w and b."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, weight: Tensor, bias: Tensor | None, seen: tuple[Tensor, torch.Size], how: How
+    ) -> Tensor:
+        x, shape = seen
+        # Not as an input: then this would be asked for its gradients whenever x's is wanted.
+        ctx.x, ctx.how, ctx.has_bias = x, how, bias is not None
+        ctx.save_for_backward(weight)
+        return x.new_zeros(()).expand(shape)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Any:
+        (weight,) = ctx.saved_tensors
+        _, for_weight, for_bias = _gradients(g, ctx.x, weight, ctx.how, [False, True, ctx.has_bias])
+        return for_weight, for_bias, None, None
+
+
+class _Joined(Function):
+    """y, whose gradient goes to both."""
+
+    @staticmethod
+    def forward(ctx: Any, y: Tensor, nothing: Tensor) -> Tensor:
+        ctx.mark_dirty(y)  # which it is not, but no copy is made
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Any:
+        return g, g
+
+
+def _gradients(g: Tensor, x: Tensor, weight: Tensor, how: How, wanted: list[bool]) -> Any:
+    """Of a convolution, to x, w and b; g has a map for each element of b."""
+    return torch.ops.aten.convolution_backward(g, x, weight, [g.shape[1]], *how, wanted)
+
+
+class _Convolution(nn.modules.conv._ConvNd):
+    # Written once for both.
+    def convolved(self, x: Tensor) -> Tensor:
+        weight, bias = self.weight, self.bias
+        device = x.device.type
+        if torch.is_autocast_enabled(device):
+            dtype = torch.get_autocast_dtype(device)
+            x, weight = x.to(dtype), weight.to(dtype)
+            bias = None if bias is None else bias.to(dtype)
+        how = (
+            self.stride,
+            self.padding,
+            self.dilation,
+            self.transposed,
+            self.output_padding,
+            self.groups,
+        )
+        with torch.autocast(device, enabled=False):
+            return convolved(x, weight, bias, how)
+
+
+def _suits(layer: nn.Module, x: Tensor) -> bool:
+    """On a processor, PyTorch's own is as quick."""
+    return x.is_cuda and layer.training and torch.is_grad_enabled()
+
+
+class Conv2d(_Convolution, nn.Conv2d):
+    r"""PyTorch's, with numbers for the padding; see the module.
+
+    Example:
+        >>> Conv2d(1, 8, 3, padding=1)(torch.rand(4, 1, 5, 5)).shape
+        torch.Size([4, 8, 5, 5])
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.convolved(x) if _suits(self, x) else super().forward(x)
+
+
+class ConvTranspose2d(_Convolution, nn.ConvTranspose2d):
+    r"""PyTorch's; see the module.
+
+    Example:
+        >>> ConvTranspose2d(8, 1, 3, padding=1)(torch.rand(4, 8, 5, 5)).shape
+        torch.Size([4, 1, 5, 5])
+    """
+
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        return self.convolved(x) if _suits(self, x) else super().forward(x)
 
 
 class _Activation(OfInputs):

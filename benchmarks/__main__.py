@@ -89,10 +89,11 @@ def cells(row: Row) -> tuple[str, ...]:
 
 def write(rows: dict[str, list[Row]], stem: Path) -> None:
     machine = environment()
+    machine["command"] = ["python", "-m", "benchmarks", *sys.argv[1:]]
     lines = [
         "# Benchmarks",
         "",
-        f"`python -m benchmarks {' '.join(sys.argv[1:])}`, processor time on one thread of "
+        f"`{' '.join(machine['command'])}`, processor time on one thread of "
         f"{machine['processor']}, {machine['platform']}, torch {machine['versions']['torch']}"
         + (f", and {machine['gpu']}" if machine["gpu"] else "")
         + ".",

@@ -98,7 +98,8 @@ class FisherConfig:
 
     score_fraction: float = 0.25
     """Share of each batch on which the posterior and stability terms are estimated. 1 is the
-    paper's, at about two VAE steps; a quarter costs about 1.25."""
+    paper's, at about two VAE steps; a quarter costs about 1.25, but on a GPU with small networks
+    as much as all."""
 
     variant: Literal["exact", "reference"] = "exact"
     """exact: eq. (10); reference: what the authors' published code computes."""

@@ -94,7 +94,7 @@ def exact() -> list[Row]:
             "s",
             1e-3,
             f"{PAPER_STEPS:,} times the time of an iteration of a NumPy loop; "
-            f"table {seconds['table']:.2g} s, 640,000 searches in it {seconds['draw']:.2g} s",
+            f"table {seconds['table']:.2g} s, 640,000 samples from it {seconds['draw']:.2g} s",
         )
     ]
 

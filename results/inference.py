@@ -218,7 +218,7 @@ def table(
 def page(data: str, network: str, budget: Budget, found: Found, cost: float, out: Path) -> Report:
     report = begun(f"Beyond the encoder: refined latents, on {data}", study_command())
     report.text(
-        f"{budget.in_words()}, {NETWORKS[network]}, {budget.seeds_in_words()}; measured on "
+        f"{budget.in_words()}, {NETWORKS[network]}, {budget.means_in_words()}; measured on "
         f"{found[GRADED][0].encoded[CLEAN].images:,} test images. The "
         f"{LABELS['fisher-denoising']} and the {GRADED} have seen noise of variances up to 1, most "
         "of them small, all others clean images only. Encoders have SiLU for an activation, or, "
@@ -238,7 +238,7 @@ def page(data: str, network: str, budget: Budget, found: Found, cost: float, out
     measures: tuple[Measure, ...] = ("bce", "nmi")
     columns = [(_noise(level), measure) for measure in measures for level in NOISE]
     columns.append((NOISY, "probe"))
-    report.table(*table(found, columns), "Means ± standard deviations over the seeds.")
+    report.table(*table(found, columns))
     report.heading("The length of the search")
     lengths = {label: [run.by_steps for run in runs] for label, runs in some.items()}
     steps = f"steps of the search, {NOISY}"

@@ -152,15 +152,14 @@ def page(data: str, networks: dict[str, str], budget: Budget, found: Found, stem
     report.text(
         f"{images}, {NETWORKS[networks['network']]}"
         f"{f' whose encoders have {activation}' if activation else ''}, "
-        f"{budget.seeds_in_words()}; means and standard deviations over them. The VAE's decoder is "
-        "Bernoulli, without a variance s²."
+        f"{budget.means_in_words()}. The VAE's decoder is Bernoulli, without a variance s²."
     )
     report.text("\n".join(conclusions(found)))
     for measure, level in SHOWN:
         alt = f"{measure.upper()} at noise variance {level:g} against the epochs of training"
         own = stem.with_name(f"{stem.name}-{measure}-{level:g}")
         add_figure(report, curves(found, measure, level), own, alt)
-    return report.table(*table(found), "Means ± standard deviations over the seeds.")
+    return report.table(*table(found))
 
 
 def main() -> None:

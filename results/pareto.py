@@ -113,10 +113,8 @@ def main() -> None:
     ]
     stem = options.out / f"{options.comparison}-{options.data}"
     write_csv(Path(f"{stem}.csv"), rows)
-    several = "; means ± standard deviations over them" if len(budget.seeds) > 1 else " only"
     report = begun(f"{comparison.title}, on {options.data}", study_command()).text(
-        f"{budget.in_words()}, {budget.seeds_in_words()}{several}. Noise of variance "
-        f"{NOISE:g}, not clipped."
+        f"{budget.in_words()}, {budget.means_in_words()}. Noise of variance {NOISE:g}, not clipped."
     )
     results = {label: [row for row in rows if row["model"] == label] for label in comparison.models}
     add_findings(report, comparison, results, stem)

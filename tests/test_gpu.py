@@ -48,14 +48,9 @@ CASES: list[tuple[str, dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("name", "fields"), CASES, ids=str)
 def test_no_step_waits_for_the_gpu(name: str, fields: dict[str, Any], tmp_path: Path) -> None:
-    chosen = recipe(name)
-    of_model = {field: fields[field] for field in fields if hasattr(chosen.model, field)}
-    of_objective = {field: fields[field] for field in fields if field not in of_model}
-    chosen = replace(
-        chosen,
-        model=replace(chosen.model, network="small", **of_model),
-        objective=replace(chosen.objective, **of_objective),
-    )
+    model, smoke = name.removeprefix("digits-"), BUDGETS["smoke"]["digits"]
+    fields = {"network": "small", **fields}
+    _, chosen = run_of("digits", model, "default", smoke, 0, tmp_path, **fields)
     config = replace(chosen.training, epochs=1, device="cuda", log_every=100)
     torch.manual_seed(0)
     minimised = build_objective(chosen, (1, 8, 8))

@@ -68,6 +68,16 @@ class Budget:
         """
         return f"seed{'s' if len(self.seeds) > 1 else ''} {', '.join(map(str, self.seeds))}"
 
+    def means_in_words(self) -> str:
+        """The seeds, and what stands in a table of them.
+
+        Example:
+            >>> BUDGETS["cpu"]["mnist"].means_in_words(), BUDGETS["cpu"]["celeba"].means_in_words()
+            ('seeds 0, 1, 2; means ± standard deviations over them', 'seed 0 only')
+        """
+        several = "; means ± standard deviations over them" if len(self.seeds) > 1 else " only"
+        return self.seeds_in_words() + several
+
     def seeded(self, seeds: Sequence[int] | None) -> "Budget":
         """The same with other seeds; None: with its own.
 

@@ -1,8 +1,10 @@
 """The same as PyTorch's layers, up to the second derivative."""
 
 import copy
+import weakref
 from collections.abc import Callable
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
@@ -109,7 +111,7 @@ def convolutions(request: pytest.FixtureRequest) -> Pair:
 @pytest.fixture
 def everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """Our convolutions on the CPU too, which else leaves them to PyTorch."""
-    monkeypatch.setattr(twice, "_suits", lambda layer, x: torch.is_grad_enabled())
+    monkeypatch.setattr(twice._Convolution, "suits", lambda self, x: torch.is_grad_enabled())
 
 
 @pytest.mark.usefixtures("everywhere")
@@ -135,25 +137,49 @@ def test_finite_differences_of_a_convolution(convolutions: Pair) -> None:
     assert torch.autograd.gradgradcheck(convolved, inputs)
 
 
-@pytest.mark.usefixtures("everywhere")
-def test_a_score_computes_no_gradient_of_weights(
-    convolutions: Pair, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Asked for the gradient of the images, with a graph, autograd leaves the weights alone."""
-    layer, _ = convolutions
-    asked: list[list[bool]] = []
+@pytest.fixture
+def computed(everywhere: None, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What of x, w and b gradients have been computed for, call by call."""
+    calls: list[str] = []
     gradients = twice._gradients
 
     def noted(*arguments: Any) -> Any:
-        asked.append(arguments[-1])
+        calls.append("".join(name for name, one in zip("xwb", arguments[-1], strict=True) if one))
         return gradients(*arguments)
 
     monkeypatch.setattr(twice, "_gradients", noted)
-    x = torch.randn(2, 2, 7, 6, dtype=torch.float64, requires_grad=True)
+    return calls
+
+
+def test_no_gradient_is_computed_in_vain(convolutions: Pair, computed: list[str]) -> None:
+    layer, _ = convolutions
+    weights = "".join(name[0] for name, _ in layer.named_parameters())
+    x = torch.randn(2, 2, 7, 6, dtype=torch.float64)
+    layer(x).sum().backward()
+    assert computed == [weights]  # not of images
+    computed.clear()
+    x.requires_grad_()
     (score,) = torch.autograd.grad(layer(x).square().sum(), x, create_graph=True)
-    assert asked == [[True, False, False]]
+    assert computed == ["x"]  # not of weights
+    computed.clear()
     score.square().sum().backward()
-    assert all(parameter.grad is not None for parameter in layer.parameters())
+    assert sorted(computed) == sorted(["w", "x", weights])
+    computed.clear()
+    layer.requires_grad_(False)
+    (score,) = torch.autograd.grad(layer(x).square().sum(), x, create_graph=True)
+    score.square().sum().backward()
+    assert computed == ["x", "x"]  # not of frozen weights
+
+
+@pytest.mark.usefixtures("everywhere")
+def test_nothing_is_held_after_a_backward_pass(convolutions: Pair) -> None:
+    layer, _ = convolutions
+    maps = torch.randn(2, 2, 7, 6, dtype=torch.float64, requires_grad=True).sin()
+    held = weakref.ref(maps)
+    loss = layer(maps).sum()
+    del maps
+    loss.backward()
+    assert held() is None
 
 
 @pytest.mark.usefixtures("everywhere")
@@ -168,11 +194,32 @@ def test_convolutions_under_autocast(convolutions: Pair) -> None:
         torch.testing.assert_close(one, other, rtol=0.05, atol=0.05)
 
 
-def test_convolutions_without_a_gradient_are_pytorchs(convolutions: Pair) -> None:
+@pytest.mark.parametrize(
+    ("change", "suits"),
+    [
+        ({}, True),
+        ({"is_cuda": False}, False),
+        ({"training": False}, False),
+        ({"gradient": False}, False),
+        ({"padding_mode": "reflect"}, False),
+        ({"padding": "same"}, False),
+        ({"dims": 3}, False),
+    ],
+    ids=str,
+)
+def test_where_pytorchs_convolution_is_replaced(change: dict[str, Any], suits: bool) -> None:
+    how = {name: change[name] for name in ("padding", "padding_mode") if name in change}
+    layer = Conv2d(1, 1, 3, **how).train(change.get("training", True))
+    image = SimpleNamespace(is_cuda=change.get("is_cuda", True), dim=lambda: change.get("dims", 4))
+    with torch.set_grad_enabled(change.get("gradient", True)):
+        assert layer.suits(cast(Tensor, image)) is suits
+
+
+def test_what_is_not_replaced_is_pytorchs(convolutions: Pair) -> None:
     x = torch.randn(4, 2, 7, 6, dtype=torch.float64)
-    with torch.no_grad():
-        ours, theirs = (layer(x) for layer in convolutions)
-    torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+    torch.testing.assert_close(*(layer(x) for layer in convolutions), rtol=0, atol=0)
+    up = ConvTranspose2d(2, 4, 3, stride=2)
+    assert up(torch.randn(4, 2, 7, 6), output_size=[16, 14]).shape[2:] == (16, 14)
 
 
 @pytest.mark.gpu

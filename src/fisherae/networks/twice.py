@@ -150,9 +150,10 @@ def convolved(x: Tensor, weight: Tensor, bias: Tensor | None, how: How) -> Tenso
     r"""w ∗ x + b.
 
     What passes the gradient on to x and what passes it on to w and b are two functions, since
-    autograd asks a function for all its gradients, and a score is asked of x alone.
+    autograd asks a function for all its gradients, and a score is asked of x alone. Each has the
+    inputs of the other in a tuple, which autograd does not look into.
     """
-    y: Tensor = _ToInputs.apply(x, weight, bias, how)  # type: ignore[no-untyped-call]
+    y: Tensor = _ToInputs.apply(x, (weight, bias), how)  # type: ignore[no-untyped-call]
     nothing = _ToWeights.apply(weight, bias, (x, y.shape), how)  # type: ignore[no-untyped-call]
     joined: Tensor = _Joined.apply(y, nothing)  # type: ignore[no-untyped-call]
     return joined
@@ -162,7 +163,8 @@ class _ToInputs(Function):
     """w ∗ x + b, which passes a gradient on to x."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, how: How) -> Tensor:
+    def forward(ctx: Any, x: Tensor, others: tuple[Tensor, Tensor | None], how: How) -> Tensor:
+        weight, bias = others
         ctx.save_for_backward(x, weight)
         ctx.how = how
         y: Tensor = torch.ops.aten.convolution(x, weight, bias, *how)
@@ -171,8 +173,9 @@ class _ToInputs(Function):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> Any:
         x, weight = ctx.saved_tensors
+        # Of x, only its shape and layout count.
         passed: Any = _ConvolutionGradient.apply(g, weight, x.detach(), ctx.how)  # type: ignore[no-untyped-call]
-        return passed, None, None, None
+        return passed, None, None
 
 
 class _ConvolutionGradient(Function):
@@ -189,27 +192,31 @@ class _ConvolutionGradient(Function):
     @staticmethod
     def backward(ctx: Any, u: Tensor) -> Any:
         g, weight = ctx.saved_tensors
-        for_weight = _gradients(g, u, weight, ctx.how, [False, True, False])[1]
-        return torch.ops.aten.convolution(u, weight, None, *ctx.how), for_weight, None, None
+        for_g = for_weight = None
+        if ctx.needs_input_grad[0]:
+            for_g = torch.ops.aten.convolution(u, weight, None, *ctx.how)
+        if ctx.needs_input_grad[1]:
+            for_weight = _gradients(g, u, weight, ctx.how, [False, True, False])[1]
+        return for_g, for_weight, None, None
 
 
 class _ToWeights(Function):
-    """Zero, to be joined to w ∗ x + b, whose gradient it passes on to w and b."""
+    """Nothing, to be joined to w ∗ x + b, whose gradient it passes on to w and b."""
 
     @staticmethod
     def forward(
         ctx: Any, weight: Tensor, bias: Tensor | None, seen: tuple[Tensor, torch.Size], how: How
     ) -> Tensor:
         x, shape = seen
-        # Not as an input: then this would be asked for its gradients whenever x's is wanted.
-        ctx.x, ctx.how, ctx.has_bias = x, how, bias is not None
-        ctx.save_for_backward(weight)
-        return x.new_zeros(()).expand(shape)
+        ctx.save_for_backward(x, weight)
+        ctx.how = how
+        return x.new_empty(()).expand(shape)  # no one reads it
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> Any:
-        (weight,) = ctx.saved_tensors
-        _, for_weight, for_bias = _gradients(g, ctx.x, weight, ctx.how, [False, True, ctx.has_bias])
+        x, weight = ctx.saved_tensors
+        wanted = [False, *ctx.needs_input_grad[:2]]
+        _, for_weight, for_bias = _gradients(g, x, weight, ctx.how, wanted)
         return for_weight, for_bias, None, None
 
 
@@ -218,7 +225,7 @@ class _Joined(Function):
 
     @staticmethod
     def forward(ctx: Any, y: Tensor, nothing: Tensor) -> Tensor:
-        ctx.mark_dirty(y)  # which it is not, but no copy is made
+        ctx.mark_dirty(y)  # which it is not; else it would be a view, that nothing may change
         return y
 
     @staticmethod
@@ -233,10 +240,17 @@ def _gradients(g: Tensor, x: Tensor, weight: Tensor, how: How, wanted: list[bool
 
 class _Convolution(nn.modules.conv._ConvNd):
     # Written once for both.
-    def convolved(self, x: Tensor) -> Tensor:
+    def suits(self, x: Tensor) -> bool:
+        """Where `convolved` is quicker, and does all that PyTorch's layer would: on a processor it
+        is not, and without a gradient there is nothing to differentiate."""
+        differentiated = self.training and torch.is_grad_enabled()
+        usual = x.dim() == 4 and self.padding_mode == "zeros" and isinstance(self.padding, tuple)
+        return x.is_cuda and differentiated and usual and not torch.compiler.is_compiling()
+
+    def convolve(self, x: Tensor) -> Tensor:
         weight, bias = self.weight, self.bias
         device = x.device.type
-        if torch.is_autocast_enabled(device):
+        if torch.is_autocast_enabled(device) and x.dtype != torch.float64:
             dtype = torch.get_autocast_dtype(device)
             x, weight = x.to(dtype), weight.to(dtype)
             bias = None if bias is None else bias.to(dtype)
@@ -252,13 +266,9 @@ class _Convolution(nn.modules.conv._ConvNd):
             return convolved(x, weight, bias, how)
 
 
-def _suits(layer: nn.Module, x: Tensor) -> bool:
-    """On a processor, PyTorch's own is as quick."""
-    return x.is_cuda and layer.training and torch.is_grad_enabled()
-
-
 class Conv2d(_Convolution, nn.Conv2d):
-    r"""PyTorch's, with numbers for the padding; see the module.
+    r"""PyTorch's; see the module. In training on a GPU it is closed to the transforms of
+    `torch.func`, as batch normalisation is everywhere.
 
     Example:
         >>> Conv2d(1, 8, 3, padding=1)(torch.rand(4, 1, 5, 5)).shape
@@ -266,19 +276,20 @@ class Conv2d(_Convolution, nn.Conv2d):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.convolved(x) if _suits(self, x) else super().forward(x)
+        return self.convolve(x) if self.suits(x) else super().forward(x)
 
 
 class ConvTranspose2d(_Convolution, nn.ConvTranspose2d):
-    r"""PyTorch's; see the module.
+    r"""PyTorch's; see `Conv2d`.
 
     Example:
         >>> ConvTranspose2d(8, 1, 3, padding=1)(torch.rand(4, 8, 5, 5)).shape
         torch.Size([4, 1, 5, 5])
     """
 
-    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
-        return self.convolved(x) if _suits(self, x) else super().forward(x)
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        usual = output_size is None and self.suits(x)
+        return self.convolve(x) if usual else super().forward(x, output_size)
 
 
 class _Activation(OfInputs):

@@ -6,7 +6,7 @@ t_n = h_n / √n is an antiderivative of h_{n−1}.
 
 import math
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache
 
 import torch
 from jaxtyping import Float
@@ -15,7 +15,7 @@ from torch import Tensor
 __all__ = ["binomials", "combined", "constant", "hermite", "in_powers"]
 
 
-@lru_cache
+@cache
 def constant(values: tuple[float, ...], device: torch.device) -> Float[Tensor, " n"]:
     """The values in float64 on the device, moved there at the first call: a training step that
     moves anything waits for the GPU, and cannot be recorded.
@@ -72,7 +72,7 @@ def in_powers(order: int, device: torch.device) -> Float[Tensor, "powers order"]
     return constant(_rows_in_powers(order), device).view(order, order + 1).mT
 
 
-@lru_cache
+@cache
 def _rows_in_powers(order: int) -> tuple[float, ...]:
     h = [[1.0] + [0.0] * order, [0.0, 1.0] + [0.0] * (order - 1)]
     for n in range(1, order):

@@ -45,13 +45,14 @@ def stepper(
         module.to(memory_format=torch.channels_last)
     optimizer = build_optimizer(module, chosen)
     images = torch.rand(batch, *shape)
+    parameters = [one for one in module.parameters() if one.requires_grad]
 
     def once() -> None:
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             total = module(images).total
         optimizer.zero_grad()
-        total.backward()
-        nn.utils.clip_grad_norm_(module.parameters(), 1e4)
+        total.backward(inputs=parameters)
+        nn.utils.clip_grad_norm_(parameters, 1e4)
         optimizer.step()
 
     return once

@@ -155,6 +155,35 @@ def test_a_non_finite_term_is_named_with_its_step(
     assert run.metrics() == []
 
 
+class Scored(nn.Module):
+    """w times the sum of what asks for a gradient itself, as images do that are scored."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(()))
+        self.seen: list[Tensor] = []
+
+    def forward(self, rows: Tensor) -> Sum:
+        self.seen.append(torch.ones(3, requires_grad=True))
+        return Sum(self.weight * self.seen[-1].sum())
+
+
+def test_only_parameters_get_gradients(batches: Any, run: RunDirectory) -> None:
+    objective = Scored()
+    config = TrainingConfig(epochs=1, device="cpu")
+    train(
+        objective,
+        torch.optim.SGD(objective.parameters(), 0.5),
+        batches,
+        config,
+        run,
+        progress=False,
+    )
+    assert objective.seen
+    assert all(images.grad is None for images in objective.seen)
+    assert objective.weight.item() == -1.5 * len(objective.seen)
+
+
 class Norm(nn.Module):
     """‖w‖ at w = 0: the loss is finite, its gradient is not."""
 

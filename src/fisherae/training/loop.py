@@ -129,6 +129,7 @@ class _Trainer:
             # The layout in which GPUs convolve, and processors bfloat16, but not float32.
             objective.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.forward, self.update = self.accelerator.prepare(objective, optimizer)
+        self.parameters = [one for one in objective.parameters() if one.requires_grad]
         self.state = TrainingState(0, 0, 0.0, batches.steps_per_epoch)
         self.window = Window()
         step = self.update_weights
@@ -269,10 +270,11 @@ class _Trainer:
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.half):
             terms = self.forward(images)
         self.update.zero_grad()
-        self.accelerator.backward(terms.total)
+        # Not to the images, which scores have made to ask for a gradient.
+        self.accelerator.backward(terms.total, inputs=self.parameters)
         # An infinite limit clips nothing, but measures the norm.
         limit = math.inf if self.config.clip is None else self.config.clip
-        norm = self.accelerator.clip_grad_norm_(self.objective.parameters(), limit)
+        norm = self.accelerator.clip_grad_norm_(self.parameters, limit)
         self.update.step()
         return self.window.row(terms, norm)
 

@@ -63,7 +63,9 @@ def step() -> list[Row]:
     # The floor: a VAE step, and the score terms, as dear as another one, on a part of the batch.
     targets = {1.0: 2.05, 0.5: 1.55, 0.25: 1.3, 0.125: 1.18}
     steps = {fraction: stepper("mnist-fisher", score_fraction=fraction) for fraction in targets}
-    seconds = race({"VAE": stepper("mnist-vae"), **{str(f): s for f, s in steps.items()}}, rounds=7)
+    vae = stepper("mnist-vae")
+    seconds = race({"VAE": vae, **{str(f): s for f, s in steps.items()}}, rounds=7)
+    of_vae = _convolving(vae)
     return [
         Row(
             f"Fisher step, score terms on {fraction:g} of the batch / VAE step",
@@ -71,10 +73,22 @@ def step() -> list[Row]:
             seconds["VAE"],
             "s",
             target,
-            f"floor {1 + fraction:g}",
+            f"floor {1 + fraction:g}; the convolutions alone "
+            f"{_convolving(steps[fraction]) / of_vae:.3g} of the VAE's",
         )
         for fraction, target in targets.items()
     ]
+
+
+def _convolving(step: Callable[[], object], times: int = 3) -> float:
+    """Processor seconds that a step spends in convolutions and their gradients."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        for _ in range(times):
+            step()
+    microseconds: float = sum(
+        event.self_cpu_time_total for event in profile.key_averages() if "convolution" in event.key
+    )
+    return microseconds / times / 1e6
 
 
 def precision() -> list[Row]:
@@ -226,7 +240,8 @@ def capture() -> list[Row]:
             )
             captured[what] = recorded
             label = f"{what}, {precision}: captured / eager"
-            rows.append(Row(label, recorded, eager, "ms", 0.5, note))
+            kernels = f"{note}; {_kernels(name, fields, precision)}"
+            rows.append(Row(label, recorded, eager, "ms", 0.5, kernels))
             hundred = 100 * (60_000 // BATCH) * recorded / 1e3
             label = f"{what}, {precision}: 100 epochs of 60,000 images"
             rows.append(Row(label, hundred, None, "s", 180, note))
@@ -244,6 +259,47 @@ def _milliseconds_per_step(
     steps: int = 60,
 ) -> float:
     """Of the training loop itself, batches and logging included, after as many steps before."""
+    event: Any = torch.cuda.Event  # which torch leaves without types
+    events = [event(enable_timing=True) for _ in range(2)]
+
+    def look(step: int) -> None:
+        if step in (steps, 2 * steps - 1):
+            events[step > steps].record()
+
+    _train_on_gpu(name, fields, precision, recorded, 2 * steps, look)
+    milliseconds: float = events[0].elapsed_time(events[1])
+    return milliseconds / (steps - 1)
+
+
+def _kernels(
+    name: str, fields: Mapping[str, float], precision: Literal["fp32", "bf16"], steps: int = 10
+) -> str:
+    """How many kernels a step is made of, and how long they take by themselves."""
+    profile = torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA])
+
+    def look(step: int) -> None:
+        if step == steps:
+            profile.start()
+        if step == 2 * steps:
+            torch.cuda.synchronize()
+            profile.stop()
+
+    _train_on_gpu(name, fields, precision, False, 2 * steps + 1, look)
+    own = [event for event in profile.key_averages() if event.device_type.name == "CUDA"]
+    count = sum(event.count for event in own) / steps
+    milliseconds = sum(event.self_device_time_total for event in own) / steps / 1e3
+    return f"{count:.0f} kernels, which take {milliseconds:.3g} ms"
+
+
+def _train_on_gpu(
+    name: str,
+    fields: Mapping[str, float],
+    precision: Literal["fp32", "bf16"],
+    recorded: bool,
+    steps: int,
+    look: Callable[[int], None],
+) -> None:
+    """So many steps of a recipe; `look` is told the number of each before it."""
     chosen: Any = recipe(name)
     chosen = dataclasses.replace(
         chosen,
@@ -252,25 +308,16 @@ def _milliseconds_per_step(
             chosen.training, epochs=1, device="cuda", precision=precision, capture=recorded
         ),
     )
-    event: Any = torch.cuda.Event  # which torch leaves without types
-    events = [event(enable_timing=True) for _ in range(2)]
     images = torch.randint(256, (8 * BATCH, *SHAPES["mnist"]), dtype=torch.uint8)
     source = Batches(images, BATCH, device="cuda")
-
-    def look(step: int) -> None:
-        if step in (steps, 2 * steps - 1):
-            events[step > steps].record()
-
     torch.manual_seed(0)
     objective = build_objective(chosen, SHAPES["mnist"])
     optimizer = build_optimizer(objective, chosen)
     with tempfile.TemporaryDirectory() as folder:
         run = RunDirectory.create(Path(folder) / "run", {})
-        endless = _Endless(2 * steps, look, source)
+        endless = _Endless(steps, look, source)
         train(objective, optimizer, endless, chosen.training, run, progress=False)
     torch.cuda.synchronize()
-    milliseconds: float = events[0].elapsed_time(events[1])
-    return milliseconds / (steps - 1)
 
 
 def data() -> list[Row]:

@@ -21,7 +21,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from matplotlib.figure import Figure
 
@@ -32,7 +32,7 @@ from fisherae.evaluation.figures import error_curves, write_csv
 from fisherae.evaluation.report import Cell, Report, spread
 from fisherae.evaluation.robustness import Measure, RobustnessPoint
 from fisherae.files import write_atomically
-from fisherae.networks.layers import ACTIVATIONS
+from fisherae.recipes.config import Activation
 from fisherae.studies.config import Budget
 from fisherae.studies.measures import Measures, Protocol
 from fisherae.studies.models import run_of, train_once
@@ -167,7 +167,9 @@ def main() -> None:
     add_places(parser)
     parser.add_argument("--network", choices=NETWORKS, default="mlp")
     parser.add_argument(
-        "--encoder-activation", choices=ACTIVATIONS, help="of all models (default: their own, silu)"
+        "--encoder-activation",
+        choices=get_args(Activation),
+        help="of all models (default: their own, silu)",
     )
     parser.add_argument("--epochs", type=int, nargs="+", default=EPOCHS)
     add_trainings(parser)

@@ -1,6 +1,7 @@
 """What every network promises, for all of them."""
 
 import json
+from functools import partial
 from math import prod
 from typing import get_args
 
@@ -150,9 +151,25 @@ def test_activations_are_what_they_are_called():
         "tanh": (x.exp() - (-x).exp()) / (x.exp() + (-x).exp()),
         "asinh": (x + (1 + x**2).sqrt()).log(),
     }
-    assert set(get_args(Activation)) == set(formulas)
+    assert set(get_args(Activation)) == {*formulas, "asinh-silu"}
     for name, expected in formulas.items():
         torch.testing.assert_close(activation(name)()(x), expected)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "expected"),
+    [
+        (networks.mnist.encoder, ["Asinh", "Asinh", "SiLU", "SiLU"]),
+        (networks.celeba.encoder, ["Asinh", "Asinh", "SiLU", "SiLU"]),
+        (partial(networks.small.encoder, (1, 8, 8), 2), ["Asinh", "Asinh", "SiLU"]),
+        (partial(networks.mlp.encoder, (1, 8, 8), 2), ["Asinh", "SiLU"]),
+        (partial(networks.mlp.encoder, (1, 8, 8), 2, hidden=(5, 5, 5)), ["Asinh", "Asinh", "SiLU"]),
+    ],
+)
+def test_two_activations(encoder, expected):
+    """The first in the first half of the layers; the one in the middle belongs to it."""
+    built = [type(layer).__name__ for layer in encoder(activation="asinh-silu")]
+    assert [name for name in built if name in ("Asinh", "SiLU")] == expected
 
 
 @pytest.mark.parametrize("output", ["sigmoid", "tanh", "linear"])

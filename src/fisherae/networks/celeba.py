@@ -38,7 +38,7 @@ def encoder(
         outputs_per_dim: 2 for a Gaussian posterior (mean, log variance), 1 for a deterministic one,
             K for a polynomial one of order K.
         normalization: A name of `normalization`.
-        activation: A name of `activation`.
+        activation: A name of `activations`.
 
     Raises:
         InputError: When a size is not a positive integer or a name is not known.
@@ -48,23 +48,24 @@ def encoder(
         >>> encoder(dim=64)(torch.rand(2, 3, 64, 64)).shape
         torch.Size([2, 128])
     """
-    norm, act = layers.normalization(normalization), layers.activation(activation)
+    norm = layers.normalization(normalization)
+    first, second, third, fourth = layers.activations(activation, 4)
     return Network(
         layers.InputSize(3, 64, 64),
         Conv2d(3, 64, 5, 1, 2),
-        act(),
+        first(),
         nn.AvgPool2d(2, 2, 0),
         Conv2d(64, 128, 5, 1, 2),
         norm(128),
-        act(),
+        second(),
         nn.AvgPool2d(2, 2, 0),
         Conv2d(128, 256, 5, 1, 2),
         norm(256),
-        act(),
+        third(),
         nn.AvgPool2d(2, 2, 0),
         Conv2d(256, 512, 5, 1, 2),
         norm(512),
-        act(),
+        fourth(),
         nn.AvgPool2d(2, 2, 0),
         nn.Flatten(),
         nn.Linear(8192, outputs_per_dim * dim),

@@ -9,7 +9,15 @@ from torch import Tensor, nn
 from fisherae.errors import InputError
 from fisherae.networks.twice import Asinh, BatchNorm1d, BatchNorm2d, SiLU
 
-__all__ = ["InputSize", "activation", "full_precision", "lookup", "normalization", "output"]
+__all__ = [
+    "InputSize",
+    "activation",
+    "activations",
+    "full_precision",
+    "lookup",
+    "normalization",
+    "output",
+]
 
 T = TypeVar("T")
 
@@ -119,6 +127,25 @@ def activation(name: str) -> Callable[[], nn.Module]:
         LeakyReLU(negative_slope=0.01)
     """
     return lookup("activation", name, ACTIVATIONS)
+
+
+def activations(name: str, count: int) -> list[Callable[[], nn.Module]]:
+    """The activations of `count` layers in a row: all of that name, or of two names with a hyphen
+    between them, the first in the first half of the layers, and the second in the others.
+
+    Noise shifts what follows an activation that is curved where its input lies, and it is strongest
+    where it comes in: `asinh-silu` keeps it from that, and learns as fast as `silu`.
+
+    Raises:
+        InputError: When a name is not known.
+
+    Example:
+        >>> [make() for make in activations("asinh-silu", 3)]
+        [Asinh(), Asinh(), SiLU()]
+    """
+    front, _, back = name.partition("-")
+    first = (count + 1) // 2
+    return [activation(front)] * first + [activation(back or front)] * (count - first)
 
 
 def output(name: str) -> Callable[[], nn.Module]:

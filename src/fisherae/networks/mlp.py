@@ -29,7 +29,7 @@ def encoder(
         outputs_per_dim: 2 for a Gaussian posterior (mean, log variance), 1 for a deterministic one,
             K for a polynomial one of order K.
         hidden: The widths of the hidden layers; empty for a linear encoder.
-        activation: A name of `activation`.
+        activation: A name of `activations`.
         normalization: A name of `normalization`.
 
     Raises:
@@ -63,7 +63,7 @@ def decoder(
         shape: The shape of one output: (channels, height, width) or (features,).
         dim: number d of latent dimensions.
         hidden: The widths of the hidden layers; empty for a linear decoder.
-        activation: A name of `activation`.
+        activation: A name of `activations`.
         output: `sigmoid` for pixels in (0, 1), `tanh` in (-1, 1), `linear` without limits.
 
     Raises:
@@ -114,9 +114,10 @@ def discriminator(dim: int, hidden: Sequence[int] = (256,)) -> Network:
 def _hidden_layers(
     widths: Sequence[int], activation: str, normalization: str = "none"
 ) -> list[nn.Module]:
-    act, norm = layers.activation(activation), layers.normalization(normalization, spatial=False)
+    norm = layers.normalization(normalization, spatial=False)
+    acts = layers.activations(activation, len(widths) - 1)
     return [
         layer
-        for n_in, n_out in pairwise(widths)
+        for (n_in, n_out), act in zip(pairwise(widths), acts, strict=True)
         for layer in (nn.Linear(n_in, n_out), norm(n_out), act())
     ]

@@ -32,7 +32,7 @@ def encoder(
         outputs_per_dim: 2 for a Gaussian posterior (mean, log variance), 1 for a deterministic one,
             K for a polynomial one of order K.
         normalization: A name of `normalization`.
-        activation: A name of `activation`.
+        activation: A name of `activations`.
 
     Raises:
         InputError: When a size is not a positive integer or a name is not known.
@@ -42,20 +42,21 @@ def encoder(
         >>> encoder(dim=8)(torch.rand(5, 1, 28, 28)).shape
         torch.Size([5, 16])
     """
-    norm, act = layers.normalization(normalization), layers.activation(activation)
+    norm = layers.normalization(normalization)
+    first, second, third, fourth = layers.activations(activation, 4)
     return Network(
         layers.InputSize(1, 28, 28),
         Conv2d(1, 64, 3, 2, 2),
-        act(),
+        first(),
         Conv2d(64, 128, 3, 2, 2),
         norm(128),
-        act(),
+        second(),
         Conv2d(128, 256, 3, 2, 2),
         norm(256),
-        act(),
+        third(),
         Conv2d(256, 512, 3, 2, 1),
         norm(512),
-        act(),
+        fourth(),
         Conv2d(512, outputs_per_dim * dim, 3, 2, 0),
         nn.Flatten(),
     )

@@ -33,7 +33,7 @@ def encoder(
             K for a polynomial one of order K.
         normalization: A name of `normalization`, used after the
             convolutions.
-        activation: A name of `activation`.
+        activation: A name of `activations`.
 
     Raises:
         InputError: When a side is not divisible by 4, a size is not a positive integer or a name
@@ -45,18 +45,19 @@ def encoder(
         torch.Size([5, 8])
     """
     channels, rows, columns = _quarter(shape)
-    norm, act = layers.normalization(normalization), layers.activation(activation)
+    norm = layers.normalization(normalization)
+    first, second, third = layers.activations(activation, 3)
     return Network(
         layers.InputSize(*shape),
         Conv2d(channels, 32, 4, 2, 1),
         norm(32),
-        act(),
+        first(),
         Conv2d(32, 64, 4, 2, 1),
         norm(64),
-        act(),
+        second(),
         nn.Flatten(),
         nn.Linear(64 * rows * columns, 256),
-        act(),
+        third(),
         nn.Linear(256, outputs_per_dim * dim),
     )
 

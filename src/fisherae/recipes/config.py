@@ -37,7 +37,9 @@ __all__ = [
 Normalization = Literal["none", "batch", "group"]
 Variances = Literal["shared", "channel", "pixel"]
 PosteriorOrder = Literal[2, 4, 6, 8]
-Activation = Literal["relu", "leaky_relu", "elu", "silu", "gelu", "softplus", "tanh", "asinh"]
+Activation = Literal[
+    "relu", "leaky_relu", "elu", "silu", "gelu", "softplus", "tanh", "asinh", "asinh-silu"
+]
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,8 @@ class ModelConfig:
     encoder_activation: Activation = "silu"
     """Activation in the encoder. The stability term differentiates the encoder twice: a
     piecewise linear activation hides part of the network from it. Where a convolutional encoder
-    sees clean images only, noise shifts its latents far less with asinh."""
+    sees clean images only, noise shifts its latents far less with asinh; asinh-silu has it in the
+    first half of the layers, where noise comes in, and learns as fast as silu."""
 
     @property
     def value_range(self) -> tuple[float, float]:

@@ -52,7 +52,7 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 ACTIVATIONS = {
     "asinh": "asinh",
-    "asinh-silu": "asinh, SiLU",
+    "asinh-silu": "asinh-SiLU",
     "tanh": "tanh",
     "silu": "SiLU",
 }

@@ -28,6 +28,14 @@ BAD_SPECS = [
         r"normalization 'layer' is not known; choose one of: none, batch, group",
     ),
     (
+        {"network": "mnist.encoder", "activation": "asinh-swish"},
+        r"activation 'swish' is not known; choose one of: relu, leaky_relu, .*silu",
+    ),
+    (
+        {"network": "mnist.encoder", "activation": "asinh-"},
+        r"activation '' is not known; choose one of: relu, leaky_relu, .*silu",
+    ),
+    (
         {"network": "celeba.decoder", "activation": "swish"},
         r"activation 'swish' is not known; choose one of: relu, leaky_relu, .*silu",
     ),

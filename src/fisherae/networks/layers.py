@@ -143,9 +143,10 @@ def activations(name: str, count: int) -> list[Callable[[], nn.Module]]:
         >>> [make() for make in activations("asinh-silu", 3)]
         [Asinh(), Asinh(), SiLU()]
     """
-    front, _, back = name.partition("-")
+    front, hyphen, back = name.partition("-") if isinstance(name, str) else (name, "", "")
     first = (count + 1) // 2
-    return [activation(front)] * first + [activation(back or front)] * (count - first)
+    second = activation(back) if hyphen else activation(front)
+    return [activation(front)] * first + [second] * (count - first)
 
 
 def output(name: str) -> Callable[[], nn.Module]:

@@ -100,7 +100,8 @@ def points_of(run: Path, protocol: Protocol, others: Mapping[str, float], cache:
 def measured(data: str, network: str, label: str, budget: Budget, seed: int, root: Path) -> Trained:
     """One training, which is made unless it has been."""
     model, fields = MODELS[label]
-    run = train_once(*run_of(data, model, "default", budget, seed, root, network=network, **fields))
+    chosen = {"network": network, "encoder_activation": "silu", **fields}
+    run = train_once(*run_of(data, model, "default", budget, seed, root, **chosen))
     cache, closer = root / "extractors", label in CLOSER
     protocol = Protocol.of(budget, map_images=0, probe_images=PROBE_IMAGES)
     alone, searched = (

@@ -53,6 +53,7 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "Denoising Fisher AE, s² learned": ("fisher-denoising", {}),
     "VAE": ("vae", {}),
 }
+USUAL = "silu"
 EPOCHS = (1, 4, 20, 100)
 NOISE = (0.0, 0.2, 1.0)
 MEASURES: tuple[Measure, ...] = ("bce", "nmi")
@@ -148,10 +149,10 @@ def conclusions(found: Found) -> list[str]:
 def page(data: str, networks: dict[str, str], budget: Budget, found: Found, stem: Path) -> Report:
     report = begun(f"Robustness against the length of training, on {data}", study_command())
     images = "All images" if budget.images is None else f"{budget.images:,} images"
-    activation = networks.get("encoder_activation")
+    activation = networks["encoder_activation"]
     report.text(
         f"{images}, {NETWORKS[networks['network']]}"
-        f"{f' whose encoders have {activation}' if activation else ''}, "
+        f"{f' whose encoders have {activation}' if activation != USUAL else ''}, "
         f"{budget.means_in_words()}. The VAE's decoder is Bernoulli, without a variance s²."
     )
     report.text("\n".join(conclusions(found)))
@@ -169,15 +170,14 @@ def main() -> None:
     parser.add_argument(
         "--encoder-activation",
         choices=get_args(Activation),
-        help="of all models (default: their own, silu)",
+        default=USUAL,
+        help="of all models (default: %(default)s)",
     )
     parser.add_argument("--epochs", type=int, nargs="+", default=EPOCHS)
     add_trainings(parser)
     options = parser.parse_args()
     data, lengths = options.data, sorted(set(options.epochs))
-    networks = {"network": options.network}
-    if options.encoder_activation:
-        networks["encoder_activation"] = options.encoder_activation
+    networks = {"network": options.network, "encoder_activation": options.encoder_activation}
     if len(lengths) < 2 or lengths[0] < 1:
         raise InputError(f"epochs {lengths}: give two lengths or more, each at least 1")
     budget = dataclasses.replace(budget_of(options, data), noise=NOISE)
@@ -188,7 +188,7 @@ def main() -> None:
             for model in MODELS:
                 trained = measured(data, networks, model, cut, seed, options.runs)
                 found[model][epochs].append(trained)
-    stem = options.out / "-".join([data, *networks.values()])
+    stem = options.out / "-".join(name for name in (data, *networks.values()) if name != USUAL)
     report = page(data, networks, budget, found, stem)
     write_atomically(stem.with_name(f"{stem.name}.md"), report.markdown())
     rows = [

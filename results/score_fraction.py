@@ -16,7 +16,12 @@ from typing import NamedTuple
 from fisherae.cli import exit_code
 from fisherae.evaluation.figures import error_curves, write_csv
 from fisherae.evaluation.report import Cell
-from fisherae.evaluation.robustness import Measure, RobustnessPoint, over_runs
+from fisherae.evaluation.robustness import (
+    HIGHER_IS_BETTER,
+    Measure,
+    RobustnessPoint,
+    over_runs,
+)
 from fisherae.files import write_atomically
 from fisherae.recipes.config import FisherRecipe
 from fisherae.recipes.named import recipe
@@ -95,22 +100,26 @@ def table(points: Points, measure: Measure) -> tuple[list[str], list[list[Cell]]
 
 
 def differences(points: Points) -> tuple[list[str], list[list[Cell]]]:
-    """How far each part is from the full objective where it is farthest, and where that is more
-    than chance."""
+    """How far each part is from the full objective where it is farthest, and where it is worst; and
+    where that is more than chance."""
     rows: list[list[Cell]] = []
     for fraction in FRACTIONS[1:]:
         for measure in MEASURES:
             own = summary(points, fraction, measure)
             farthest = max(own, key=lambda one: abs(one.change))
+            worst = max(
+                own, key=lambda one: -one.change if measure in HIGHER_IS_BETTER else one.change
+            )
             rows.append(
                 [
                     label(fraction),
                     measure.upper(),
-                    f"{farthest.change:+.1%} at σ² = {farthest.level:g}",
+                    *(f"{one.change:+.1%} at σ² = {one.level:g}" for one in (farthest, worst)),
                     ", ".join(f"{one.level:g}" for one in own if one.counts) or None,
                 ]
             )
-    return ["score terms on", "", "largest difference", "beyond the spreads at σ²"], rows
+    heads = ["largest difference", "worst difference", "beyond the spreads at σ²"]
+    return ["score terms on", "", *heads], rows
 
 
 def main() -> None:
@@ -129,9 +138,8 @@ def main() -> None:
     report = begun(f"Score terms on a part of each batch, on {data}", study_command()).text(
         f"The default Fisher AE, whose recipe has them on "
         f"{label(default.objective.score_fraction)}. {budget.in_words()}, "
-        f"{budget.seeds_in_words()}; mean and standard "
-        "deviation over them, in brackets the difference to the full objective. What a step costs: "
-        "`python -m benchmarks step`."
+        f"{budget.means_in_words()}. In brackets the difference to the full objective. What a step "
+        "costs: `python -m benchmarks step`."
     )
     report.table(
         *differences(points),

@@ -1,5 +1,6 @@
 """On a GPU: no step waits for it, and a run measured there is the run measured here."""
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from fisherae.recipes.evaluate import attack_run, evaluate_run, sample_run
 from fisherae.recipes.named import MODELS, NAMES, recipe
 from fisherae.recipes.run import load_run, recipe_of, train_recipe
 from fisherae.studies.config import BUDGETS
+from fisherae.studies.measures import Measures, Protocol
 from fisherae.studies.models import run_of, train_once
 from fisherae.training.loop import train
 from fisherae.training.run import RunDirectory
@@ -101,6 +103,19 @@ def both(measure: Any, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Any]:
     there = measure()
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     return there, measure()
+
+
+def test_a_study_measures_alike_on_both(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measure() -> list[float]:
+        shutil.rmtree(run / "measures", ignore_errors=True)
+        own = Measures(run, Protocol(test_images=100, samples=64), tmp_path)
+        scores = own.generation("refit")["refit"]
+        return [point.mse for point in own.points("noise")] + [score.value for score in scores]
+
+    there, here = both(measure, monkeypatch)
+    assert there == pytest.approx(here, rel=1e-3)
 
 
 def test_a_run_is_measured_alike_on_both(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

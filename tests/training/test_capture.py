@@ -59,7 +59,7 @@ def test_captured_steps_are_eager_steps(
     eager = train(name, tmp_path / "eager", **how)
     captured = train(name, tmp_path / "captured", capture=True, **how)
     # What sums in another order differ by, later steps amplify, and an adversary most.
-    assert_same(captured, eager, rel=1e-3 if precision == "fp32" else 2e-2)
+    assert_same(captured, eager, rel=1e-3 if precision == "fp32" else 5e-3)
     assert load_run(tmp_path / "captured")[1].training.capture
 
 
@@ -94,6 +94,16 @@ def test_one_way_goes_on_in_the_other(first: bool, network: str, tmp_path: Path)
     train("digits-fisher", tmp_path / "parts", epochs=1, capture=first, **how)
     parts = train("digits-fisher", tmp_path / "parts", resume=True, capture=not first, **how)
     assert_same(parts, whole)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("family", FAMILIES)
+def test_steps_by_pytorchs_convolutions_are_the_same(
+    family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = train(f"digits-{family}", tmp_path / "ours", network="small")
+    monkeypatch.setattr("fisherae.networks.twice._Convolution.suits", lambda layer, x: False)
+    assert_same(train(f"digits-{family}", tmp_path / "theirs", network="small"), ours)
 
 
 @pytest.mark.parametrize("kind", [torch.optim.Adam, torch.optim.NAdam])

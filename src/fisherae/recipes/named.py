@@ -188,7 +188,7 @@ def _fisher(data: str, model: str, preset: Preset) -> FisherConfig:
     return FisherConfig(
         order=2 if model == "fisher-gaussian" else 4,
         variance=0.01 if denoising and data == "mnist" else variance,
-        # A quarter makes a step of some 1.35 VAE steps of one of 2, and costs MNIST's quality less
+        # A quarter makes a step of some 1.3 VAE steps of one of 2, and costs MNIST's quality less
         # than 1 % of the BCE at any noise (results/score_fraction); of the small networks of the
         # digits, it saves nothing.
         score_fraction=1.0 if data == "digits" else 0.25,

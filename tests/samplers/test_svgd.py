@@ -61,8 +61,10 @@ def test_tiles_change_nothing(per_dim: bool, monkeypatch: pytest.MonkeyPatch) ->
     torch.testing.assert_close(sampler.direction(z), whole)
 
 
-def test_any_radial_kernel_and_bandwidth() -> None:
+@pytest.mark.parametrize("rows", [6, 2])
+def test_any_radial_kernel_and_bandwidth(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The inverse multiquadric, its repulsion by automatic differentiation."""
+    monkeypatch.setattr(svgd, "_TILE", 6 * rows)
 
     def multiquadric(r: Tensor) -> tuple[Tensor, Tensor]:
         return (1 + r) ** -0.5, 0.5 * (1 + r) ** -1.5
@@ -98,6 +100,17 @@ def test_far_from_the_origin_float32_is_as_good(tile: int, monkeypatch: pytest.M
     direction = SVGD(prior).direction(z)
     expected = SVGD(prior.double()).direction(z.double())
     torch.testing.assert_close(direction.double(), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("tile", [2**18, 400])
+@pytest.mark.parametrize("per_dim", [False, True])
+def test_where_all_coincide_nothing_drives_them_apart(
+    per_dim: bool, tile: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(svgd, "_TILE", tile)
+    prior = FactorablePolynomial(8, 2)
+    z = (100 * torch.randn(1, 8)).expand(50, 8)
+    torch.testing.assert_close(SVGD(prior, per_dim).direction(z), prior.score(z))
 
 
 def test_median_of_many_particles_uses_some() -> None:

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 
 from fisherae.one_dimensional.grid import cells_with_mass, cumulative, normalized, spread
-from fisherae.one_dimensional.hermite import combined, constant, hermite, in_powers
+from fisherae.one_dimensional.hermite import constant, hermite, in_powers, series
 
 __all__ = ["PolynomialDensity"]
 
@@ -82,7 +82,7 @@ class PolynomialDensity:
 
     def score(self, u: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
         r"""∂ log q(u) / ∂u = Σ_k w_k h_{k−1}(u)."""
-        return combined(self.weight, hermite(u, self.order - 1))
+        return series(self.weight, u)
 
     def log_density(self, u: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
         r"""log q(u), normalised."""

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["binomials", "combined", "constant", "hermite", "in_powers"]
+__all__ = ["binomials", "combined", "constant", "hermite", "in_powers", "series"]
 
 
 @cache
@@ -52,12 +52,42 @@ def combined(
         >>> combined(torch.tensor([1.0, 0.5]), hermite(torch.tensor(2.0), 1))
         tensor(2.)
     """
-    weights = weight.movedim(-1, 0).contiguous().unbind()  # strided, each product is slow
-    first, *others = zip(weights, basis, strict=True)
+    first, *others = zip(_apart(weight), basis, strict=True)
     total = first[0] * first[1]
     for one, values in others:
         total = torch.addcmul(total, one, values)
     return total
+
+
+def series(
+    weight: Float[Tensor, "*own terms"], u: Float[Tensor, "*batch"]
+) -> Float[Tensor, "*both"]:
+    r"""Σ_k w_k h_k(u), to which w_k broadcasts, by the recurrence of Clenshaw: half the work of
+    `combined(weight, hermite(u, …))`. At least two terms.
+
+        b_k = w_k + u b_{k+1} / √(k+1) − √((k+1) / (k+2)) b_{k+2},    Σ_k w_k h_k = b_0
+
+    References:
+        Clenshaw (1955), A note on the summation of Chebyshev series,
+        https://doi.org/10.1090/S0025-5718-1955-0071856-0
+
+    Example:
+        >>> series(torch.tensor([1.0, 0.5, 2.0]), torch.tensor(1.0))  # h_2(1) = 0
+        tensor(1.5000)
+    """
+    *weights, total = _apart(weight)
+    ahead = None
+    for k, one in reversed(tuple(enumerate(weights))):
+        beyond, ahead = ahead, total
+        total = torch.addcmul(one, u, total, value=1 / math.sqrt(k + 1))
+        if beyond is not None:
+            total = torch.add(total, beyond, alpha=-math.sqrt((k + 1) / (k + 2)))
+    return total
+
+
+def _apart(weight: Float[Tensor, "*own terms"]) -> tuple[Tensor, ...]:
+    """The terms, each by itself: strided, each product is slow."""
+    return weight.movedim(-1, 0).contiguous().unbind()
 
 
 def in_powers(order: int, device: torch.device) -> Float[Tensor, "powers order"]:

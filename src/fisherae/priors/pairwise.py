@@ -195,9 +195,6 @@ class PairwisePolynomial(PolynomialPrior):
         upper = upper.index_put((first, second), self.coupling)
         return upper + upper.mT
 
-    def _standardised(self, z: Tensor) -> Tensor:
-        return (self._check(z) - self.location) / self.scale
-
     def _moments(self, z: Tensor) -> tuple[Tensor, Tensor]:
         r"""Σ_j E ψ_j ψ_jᵀ and Σ_j E ∂ψ_j/∂u_j, the parameters in the order (w, θ)."""
         u, own = self._standardised(z), torch.stack(self._hermite(z, self.order - 1), dim=-1)

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from fisherae.errors import InputError
-from fisherae.one_dimensional.hermite import binomials, combined, hermite, in_powers
+from fisherae.one_dimensional.hermite import binomials, combined, hermite, in_powers, series
 from fisherae.priors.base import FactorablePrior, Interval, Prior, check_count
 from fisherae.priors.score_matching import boundary_weight, solve
 
@@ -85,7 +85,7 @@ class PolynomialPrior(Prior):
 
     def _scores(self, z: Tensor) -> Float[Tensor, "*batch dim"]:
         r"""Σ_k k η_jk z_j^{k−1}."""
-        return combined(self.weight, self._hermite(z, self.order - 1)) / self.scale
+        return series(self.weight, self._standardised(z)) / self.scale
 
     def _standardise(self, z: Tensor) -> None:
         """Takes location and scale from samples."""
@@ -93,9 +93,13 @@ class PolynomialPrior(Prior):
         self.location.copy_(mean)
         self.scale.copy_(std)
 
+    def _standardised(self, z: Tensor) -> Tensor:
+        """u."""
+        return (self._check(z) - self.location) / self.scale
+
     def _hermite(self, z: Tensor, degree: int) -> list[Tensor]:
         r"""h_0(u) … h_degree(u)."""
-        return hermite((self._check(z) - self.location) / self.scale, degree)
+        return hermite(self._standardised(z), degree)
 
     def _hermite_slopes(self, z: Tensor, degree: int) -> list[Tensor]:
         r"""Their derivatives in u: h_n′ = √n h_{n−1}."""

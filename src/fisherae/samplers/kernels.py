@@ -103,5 +103,7 @@ def squared_distances(
     """
     if x.shape[-1] == 1:  # many times faster than products
         return (x - y.mT).square()
-    squares = x.square().sum(-1)[..., :, None] + y.square().sum(-1)[..., None, :]
+    of_y = y.square().sum(-1)
+    of_x = of_y if x is y else x.square().sum(-1)
+    squares = of_x[..., :, None] + of_y[..., None, :]
     return squares.baddbmm_(x, y.mT, alpha=-2).clamp_min_(0)

@@ -113,6 +113,23 @@ def test_where_all_coincide_nothing_drives_them_apart(
     torch.testing.assert_close(SVGD(prior, per_dim).direction(z), prior.score(z))
 
 
+def test_two_particles_that_do_not_see_each_other_follow_their_scores() -> None:
+    """Of two, the median of all distances is the one of a particle from itself."""
+    z = torch.tensor([[3.0, 1.0], [-2.0, 4.0]])
+    torch.testing.assert_close(SVGD(StandardNormal(2)).direction(z), -z / 2)
+
+
+@pytest.mark.parametrize("per_dim", [False, True])
+@pytest.mark.parametrize("place", [0, 500])
+def test_an_outlier_leaves_the_others_exact(place: int, per_dim: bool) -> None:
+    z = torch.randn(1_000, 8)
+    z[place] = 1e3
+    direction = SVGD(StandardNormal(8), per_dim).direction(z).double()
+    expected = SVGD(StandardNormal(8).double(), per_dim).direction(z.double())
+    wrong = (direction - expected).norm(dim=1) / expected.norm(dim=1)
+    assert wrong.median() < 1e-4
+
+
 def test_median_of_many_particles_uses_some() -> None:
     some = spaced(torch.randn(1, 5000, 2))
     assert some.shape == (1, 250, 2)

@@ -134,8 +134,8 @@ def activations(name: str, count: int) -> list[Callable[[], nn.Module]]:
     between them, the first in the first half of the layers, and the second in the others.
 
     Noise shifts what follows an activation that is curved where its input lies, and it is strongest
-    where it comes in: `asinh-silu` keeps it from that, and errs less than `asinh` in all layers
-    (results/encoders).
+    where it comes in: `asinh-silu` keeps it from that. It errs less than `asinh` in all layers
+    (results/encoders), unless trained for long (results/length).
 
     Raises:
         InputError: When a name is not known.

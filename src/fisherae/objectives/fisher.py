@@ -61,7 +61,7 @@ class FisherObjective(Objective):
         score_fraction: the share of each batch, drawn at random, on which the posterior and
             stability terms are estimated: without bias, but for batch normalisation in training,
             which sees the two parts of the batch apart. 1 is the paper's; a full step costs about
-            two VAE steps, one with a quarter about 1.35.
+            two VAE steps, one with a quarter about 1.3.
         variant: "exact", or "reference" for what the authors' published code computes. There
             (a) log q(z(x)|x) is differentiated through the reparameterised z as well, the mean's
             path cancels and the stability term becomes ½ ‖∇_x Σ_j log σ_j(x)‖², without a

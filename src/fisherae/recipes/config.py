@@ -102,7 +102,7 @@ class FisherConfig:
 
     score_fraction: float = 0.25
     """Share of each batch on which the posterior and stability terms are estimated. 1 is the
-    paper's, at about two VAE steps; a quarter costs about 1.35, but on a GPU with small networks
+    paper's, at about two VAE steps; a quarter costs about 1.3, but on a GPU with small networks
     as much as all."""
 
     variant: Literal["exact", "reference"] = "exact"

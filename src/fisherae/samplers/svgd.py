@@ -114,21 +114,17 @@ class SVGD:
     @torch.no_grad()
     def direction(self, z: Float[Tensor, "n dim"]) -> Float[Tensor, "n dim"]:
         r"""φ(z_i) of every particle."""
-        n = len(z)
         # Only differences of particles count.
-        particles = self._group(z - z.mean(0))
+        particles, scores = self._group(z - z.mean(0)), self._group(self.prior.score(z))
         some = spaced(particles)
         squares = squared_distances(some, some)
-        h = self.bandwidth(squares, n)
-        # From one of them, so that nothing is left where all coincide and h nearly vanishes.
-        apart = self._group(z - z[0]) / (h / 2)
-        pull = self._group(self.prior.score(z)) - apart
-        rows = max(1, _TILE // (len(particles) * n))
-        if n <= min(rows, some.shape[1]):  # all distances are known
-            phi, mass = _sums(*self.kernel(squares.div_(h)), pull, apart)
+        h = self.bandwidth(squares, len(z))
+        rows = max(1, _TILE // (len(particles) * len(z)))
+        if len(z) <= min(rows, some.shape[1]):  # all distances are known
+            attraction, apart = _sums(*self.kernel(squares.div_(h)), scores, particles, particles)
         else:
-            phi, mass = self._tiled(particles * h.rsqrt(), pull, apart, rows)
-        phi.addcmul_(mass, apart).div_(n)
+            attraction, apart = self._tiled(particles * h.rsqrt(), scores, particles, rows)
+        phi = attraction.addcmul_(apart, 2 / h).div_(len(z))
         return phi[..., 0].mT if self.per_dim else phi[0]
 
     def _group(self, z: Tensor) -> Float[Tensor, "groups n features"]:
@@ -136,34 +132,28 @@ class SVGD:
         return z.mT.contiguous()[..., None] if self.per_dim else z[None]
 
     def _tiled(
-        self, z: Tensor, pull: Tensor, apart: Tensor, rows: int
-    ) -> tuple[Float[Tensor, "groups n features"], Float[Tensor, "groups n 1"]]:
+        self, scaled: Tensor, score: Tensor, z: Tensor, rows: int
+    ) -> tuple[Float[Tensor, "groups n features"], Float[Tensor, "groups n features"]]:
         """`_sums` over all particles, so many rows of kernels at a time; each pair's once."""
-        phi, mass = torch.zeros_like(pull), torch.zeros_like(pull[..., :1])
+        attraction, apart = torch.zeros_like(z), torch.zeros_like(z)
         n = z.shape[1]
         for start in range(0, n, rows):
-            own, later = slice(start, start + rows), slice(start + rows, n)
-            k, fall = self.kernel(squared_distances(z[:, own], z[:, start:]))
+            stop = start + rows
+            own, on, later = slice(start, stop), slice(start, n), slice(stop, n)
+            k, fall = self.kernel(squared_distances(scaled[:, own], scaled[:, on]))
             turned = k[..., rows:].mT
             fall_turned = turned if fall is k else fall[..., rows:].mT
-            for onto, of, kernels in (
-                (own, slice(start, n), (k, fall)),
-                (later, own, (turned, fall_turned)),
-            ):
-                of_phi, of_mass = _sums(*kernels, pull[:, of], apart[:, of])
-                phi[:, onto] += of_phi
-                mass[:, onto] += of_mass
-        return phi, mass
+            for kernels, of, at in (((k, fall), on, own), ((turned, fall_turned), own, later)):
+                sums = _sums(*kernels, score[:, of], z[:, of], z[:, at])
+                attraction[:, at] += sums[0]
+                apart[:, at] += sums[1]
+        return attraction, apart
 
 
 def _sums(
-    k: Tensor, fall: Tensor, pull: Tensor, apart: Tensor
-) -> tuple[Float[Tensor, "groups rows features"], Float[Tensor, "groups rows 1"]]:
-    r"""The two sums over j in n φ(z_i) = Σ_j [k s(z_j) + k′ a_j] + a_i Σ_j −k′, where a = 2 z / h.
-
-    Of s − a and a, for k and −k′ are often the same: then one product does for two.
-    """
-    phi = torch.bmm(k, pull)
-    if fall is not k:
-        phi.baddbmm_(k - fall, apart)
-    return phi, fall.sum(-1, keepdim=True)
+    k: Tensor, fall: Tensor, score: Tensor, z: Tensor, at: Tensor
+) -> tuple[Float[Tensor, "groups rows features"], Float[Tensor, "groups rows features"]]:
+    r"""Σ_j k s(z_j) and Σ_j −k′ (at − z_j), of which n φ = Σ_j [k s(z_j) + ∇_{z_j} k] consists:
+    ∇_{z_j} k = −k′ · 2 (at − z_j) / h."""
+    # The difference first: of coinciding particles, it vanishes and h nearly does.
+    return torch.bmm(k, score), (fall.sum(-1, keepdim=True) * at).baddbmm_(fall, z, alpha=-1)

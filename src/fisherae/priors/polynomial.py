@@ -85,7 +85,7 @@ class PolynomialPrior(Prior):
 
     def _scores(self, z: Tensor) -> Float[Tensor, "*batch dim"]:
         r"""Σ_k k η_jk z_j^{k−1}."""
-        return series(self.weight, self._standardised(z)) / self.scale
+        return series(self.weight / self.scale[:, None], self._standardised(z))
 
     def _standardise(self, z: Tensor) -> None:
         """Takes location and scale from samples."""

@@ -62,7 +62,7 @@ def reflect(
         tensor([[0.7500],
                 [0.5000]])
     """
-    if support.abs().amin() == torch.inf:
+    if support.abs().amin().item() == torch.inf:
         return z
     lower, upper = support.unbind(-1)
     width = upper - lower

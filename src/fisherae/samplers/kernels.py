@@ -68,7 +68,7 @@ def median_bandwidth(squares: Float[Tensor, "groups m m"], n: int) -> Float[Tens
         tensor([[[1.]]])
     """
     floor = torch.finfo(squares.dtype).eps ** 2  # coinciding particles
-    return (_median(squares) / math.log(n + 1)).clamp_min(floor)[:, None, None]
+    return (_median(squares) / math.log(n + 1)).clamp_min(floor).view(-1, 1, 1)
 
 
 def _median(squares: Float[Tensor, "groups m m"]) -> Float[Tensor, " groups"]:

@@ -49,7 +49,7 @@ class AdaGrad:
 
     def __call__(self, direction: Tensor, memory: Tensor | None) -> tuple[Tensor, Tensor]:
         square = direction.square()
-        memory = square if memory is None else torch.lerp(square, memory, self.momentum)
+        memory = square if memory is None else square.lerp_(memory, self.momentum)
         return (self.step_size * direction).div_(memory.sqrt().add_(self.fudge)), memory
 
 
@@ -124,7 +124,7 @@ class SVGD:
             attraction, apart = _sums(*self.kernel(squares.div_(h)), scores, particles, particles)
         else:
             attraction, apart = self._tiled(particles * h.rsqrt(), scores, particles, rows)
-        phi = attraction.addcmul_(apart, 2 / h).div_(len(z))
+        phi = attraction.addcdiv_(apart, h, value=2).div_(len(z))
         return phi[..., 0].mT if self.per_dim else phi[0]
 
     def _group(self, z: Tensor) -> Float[Tensor, "groups n features"]:

@@ -27,7 +27,7 @@ Two presets each:
   smooth and without normalisation. The Fisher decoder's variance is learned, the prior's order is
   even, gradients are clipped. Activations are SiLU; where MNIST's convolutions see clean images
   only, the first half of the encoder's are asinh, for noise hardly shifts what comes out of them
-  (docs/robustness.md).
+  (docs/robustness.md, also for what else long trainings ask for).
 - paper: the paper's values to the letter (Tables 2 to 5; Adam 2e-4, β = (0.5, 0.999); K = 5; s = 1;
   100 epochs). What it leaves out about WAE-GAN follows Tolstikhin et al. (2018). It asks for a
   Bernoulli decoder of the VAE, which CelebA's pixels in [−1, 1] do not allow: Gaussian there. The

@@ -53,7 +53,7 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "Denoising Fisher AE, s² learned": ("fisher-denoising", {}),
     "VAE": ("vae", {}),
 }
-USUAL = "silu"
+USUAL = "silu"  # of which a page and its file say nothing
 EPOCHS = (1, 4, 20, 100)
 NOISE = (0.0, 0.2, 1.0)
 MEASURES: tuple[Measure, ...] = ("bce", "nmi")

@@ -16,12 +16,7 @@ from typing import NamedTuple
 from fisherae.cli import exit_code
 from fisherae.evaluation.figures import error_curves, write_csv
 from fisherae.evaluation.report import Cell
-from fisherae.evaluation.robustness import (
-    HIGHER_IS_BETTER,
-    Measure,
-    RobustnessPoint,
-    over_runs,
-)
+from fisherae.evaluation.robustness import HIGHER_IS_BETTER, Measure, RobustnessPoint, over_runs
 from fisherae.files import write_atomically
 from fisherae.recipes.config import FisherRecipe
 from fisherae.recipes.named import recipe
@@ -107,9 +102,7 @@ def differences(points: Points) -> tuple[list[str], list[list[Cell]]]:
         for measure in MEASURES:
             own = summary(points, fraction, measure)
             farthest = max(own, key=lambda one: abs(one.change))
-            worst = max(
-                own, key=lambda one: -one.change if measure in HIGHER_IS_BETTER else one.change
-            )
+            worst = (min if measure in HIGHER_IS_BETTER else max)(own, key=lambda one: one.change)
             rows.append(
                 [
                     label(fraction),

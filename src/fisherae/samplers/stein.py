@@ -1,5 +1,7 @@
 r"""The kernel Stein discrepancy: how far samples are from a prior, by its score alone."""
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -75,13 +77,16 @@ def kernel_stein_discrepancy(
     every = points - points.mean(0), g, g * score + g_slope  # only differences of points count
     some = spaced(every[0][None])
     h = bandwidth(squared_distances(some, some), n).squeeze()
-    rows = [torch.split(part, max(1, _TILE // n)) for part in every]
-    total = sum(_stein_kernel(tile, every, kernel, h).sum() for tile in zip(*rows, strict=True))
+    total, rows = points.new_zeros(()), max(1, _TILE // n)
+    for start in range(0, n, rows):  # each pair once, for u_p is symmetric
+        own, on = ([part[start:stop] for part in every] for stop in (start + rows, n))
+        pairs = _stein_kernel(own, on, kernel, h)
+        total += 2 * pairs.sum() - pairs[:, :rows].sum()
     itself = _stein_kernel_at_zero(every, kernel, h).sum()
     return ((total - itself) / (n * (n - 1))).to(z.dtype)
 
 
-Weighted = tuple[Tensor, Tensor, Tensor]
+Weighted = Sequence[Tensor]
 """Points z, their weights g, and g s + g′, each of shape (n, dim)."""
 
 

@@ -5,7 +5,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from statistics import median
 
-__all__ = ["Row", "race"]
+from torch.profiler import ProfilerActivity, profile
+
+__all__ = ["Row", "race", "seconds_in"]
 
 
 @dataclass(frozen=True)
@@ -55,3 +57,13 @@ def race(
                 runner()
             seconds[name].append((time.process_time() - since) / calls)
     return {name: median(values) for name, values in seconds.items()}
+
+
+def seconds_in(operator: str, runner: Callable[[], object], calls: int) -> float:
+    """Processor seconds that a call spends in PyTorch's operators so named, as profiled."""
+    with profile(activities=[ProfilerActivity.CPU]) as events:
+        for _ in range(calls):
+            runner()
+    own = (event for event in events.key_averages() if operator in event.key)
+    microseconds: float = sum(event.self_cpu_time_total for event in own)
+    return microseconds / calls / 1e6

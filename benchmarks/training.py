@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from benchmarks.table import Row, race
+from benchmarks.table import Row, race, seconds_in
 from fisherae.data.images import Batches
 from fisherae.objectives import ElboObjective
 from fisherae.recipes.build import build_objective, build_optimizer
@@ -65,7 +65,7 @@ def step() -> list[Row]:
     steps = {fraction: stepper("mnist-fisher", score_fraction=fraction) for fraction in targets}
     vae = stepper("mnist-vae")
     seconds = race({"VAE": vae, **{str(f): s for f, s in steps.items()}}, rounds=7)
-    of_vae = _convolving(vae)
+    of_vae = seconds_in("convolution", vae, calls=3)
     return [
         Row(
             f"Fisher step, score terms on {fraction:g} of the batch / VAE step",
@@ -74,21 +74,10 @@ def step() -> list[Row]:
             "s",
             target,
             f"floor {1 + fraction:g}; the convolutions alone "
-            f"{_convolving(steps[fraction]) / of_vae:.3g} of the VAE's",
+            f"{seconds_in('convolution', steps[fraction], calls=3) / of_vae:.3g} of the VAE's",
         )
         for fraction, target in targets.items()
     ]
-
-
-def _convolving(step: Callable[[], object], times: int = 3) -> float:
-    """Processor seconds that a step spends in convolutions and their gradients."""
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
-        for _ in range(times):
-            step()
-    microseconds: float = sum(
-        event.self_cpu_time_total for event in profile.key_averages() if "convolution" in event.key
-    )
-    return microseconds / times / 1e6
 
 
 def precision() -> list[Row]:

@@ -79,9 +79,9 @@ def series(
     ahead = None
     for k, one in reversed(tuple(enumerate(weights))):
         beyond, ahead = ahead, total
-        total = torch.addcmul(one, u, total, value=1 / math.sqrt(k + 1))
         if beyond is not None:
-            total = torch.add(total, beyond, alpha=-math.sqrt((k + 1) / (k + 2)))
+            one = torch.sub(one, beyond, alpha=math.sqrt((k + 1) / (k + 2)))
+        total = torch.addcmul(one, u, total, value=1 / math.sqrt(k + 1))
     return total
 
 

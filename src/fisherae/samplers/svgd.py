@@ -121,10 +121,10 @@ class SVGD:
         h = self.bandwidth(squares, len(z))
         rows = max(1, _TILE // (len(particles) * len(z)))
         if len(z) <= min(rows, some.shape[1]):  # all distances are known
-            attraction, apart = _sums(*self.kernel(squares.div_(h)), scores, particles, particles)
+            attraction, apart = _sums(*self.kernel(squares.div_(h)), scores, particles)
         else:
             attraction, apart = self._tiled(particles * h.rsqrt(), scores, particles, rows)
-        phi = attraction.addcdiv_(apart, h, value=2).div_(len(z))
+        phi = attraction.add(apart.div_(h), alpha=2).div_(len(z))
         return phi[..., 0].mT if self.per_dim else phi[0]
 
     def _group(self, z: Tensor) -> Float[Tensor, "groups n features"]:
@@ -134,26 +134,35 @@ class SVGD:
     def _tiled(
         self, scaled: Tensor, score: Tensor, z: Tensor, rows: int
     ) -> tuple[Float[Tensor, "groups n features"], Float[Tensor, "groups n features"]]:
-        """`_sums` over all particles, so many rows of kernels at a time; each pair's once."""
-        attraction, apart = torch.zeros_like(z), torch.zeros_like(z)
+        """`_sums`, so many rows of kernels at a time; each pair's once, for they are symmetric."""
+        both = torch.cat([score, z], -1)
+        sums, mass = torch.zeros_like(both), torch.zeros_like(z[..., :1])
         n = z.shape[1]
         for start in range(0, n, rows):
-            stop = start + rows
-            own, on, later = slice(start, stop), slice(start, n), slice(stop, n)
+            own, on, later = slice(start, start + rows), slice(start, n), slice(start + rows, n)
             k, fall = self.kernel(squared_distances(scaled[:, own], scaled[:, on]))
+            _add(sums[:, own], mass[:, own], k, fall, both[:, on])
             turned = k[..., rows:].mT
             fall_turned = turned if fall is k else fall[..., rows:].mT
-            for kernels, of, at in (((k, fall), on, own), ((turned, fall_turned), own, later)):
-                sums = _sums(*kernels, score[:, of], z[:, of], z[:, at])
-                attraction[:, at] += sums[0]
-                apart[:, at] += sums[1]
-        return attraction, apart
+            _add(sums[:, later], mass[:, later], turned, fall_turned, both[:, own])
+        attraction, others = sums.chunk(2, -1)
+        return attraction, (mass * z).sub_(others)
 
 
 def _sums(
-    k: Tensor, fall: Tensor, score: Tensor, z: Tensor, at: Tensor
-) -> tuple[Float[Tensor, "groups rows features"], Float[Tensor, "groups rows features"]]:
-    r"""Σ_j k s(z_j) and Σ_j −k′ (at − z_j), of which n φ = Σ_j [k s(z_j) + ∇_{z_j} k] consists:
-    ∇_{z_j} k = −k′ · 2 (at − z_j) / h."""
+    k: Tensor, fall: Tensor, score: Tensor, z: Tensor
+) -> tuple[Float[Tensor, "groups n features"], Float[Tensor, "groups n features"]]:
+    r"""Σ_j k s(z_j) and Σ_j −k′ (z_i − z_j), of which n φ = Σ_j [k s(z_j) + ∇_{z_j} k] consists:
+    ∇_{z_j} k = −k′ · 2 (z_i − z_j) / h."""
     # The difference first: of coinciding particles, it vanishes and h nearly does.
-    return torch.bmm(k, score), (fall.sum(-1, keepdim=True) * at).baddbmm_(fall, z, alpha=-1)
+    return torch.bmm(k, score), (fall.sum(-1, keepdim=True) * z).baddbmm_(fall, z, alpha=-1)
+
+
+def _add(sums: Tensor, mass: Tensor, k: Tensor, fall: Tensor, both: Tensor) -> None:
+    r"""Adds Σ_j k s(z_j) and Σ_j −k′ z_j, side by side as s(z_j) and z_j are, and Σ_j −k′."""
+    if fall is k:
+        sums.baddbmm_(k, both)
+    else:
+        for kernel, part, of in zip((k, fall), sums.chunk(2, -1), both.chunk(2, -1), strict=True):
+            part.baddbmm_(kernel, of)
+    mass.add_(fall.sum(-1, keepdim=True))

@@ -1,3 +1,5 @@
+import copy
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -201,6 +203,76 @@ def test_a_non_finite_gradient_is_named_although_the_loss_is_finite(
     objective = Norm()
     with pytest.raises(NonFiniteError, match="grad_norm is nan at step 1"):
         fit(objective, sgd(objective), batches, run, log_every=1)
+
+
+class Bounded(nn.Module):
+    """A regression whose loss stays finite where infinite rows leave it no finite gradient."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, rows: Tensor) -> Sum:
+        return Sum(self.inner(rows).total.nan_to_num())
+
+
+def spoilt(batches: Any, *steps: int) -> Any:
+    """The same batches, but with infinite rows in some steps."""
+    data = batches.data.clone()
+
+    def spoil(step: int) -> None:
+        data[:] = torch.inf if step in steps else batches.data
+
+    return type(batches)(data, batches.batch_size, spoil)
+
+
+def fused(objective: nn.Module) -> torch.optim.Optimizer:
+    return torch.optim.Adam(objective.parameters(), lr=0.05, fused=True)
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+@pytest.mark.parametrize("log_every", [1, 3])
+def test_a_step_without_a_finite_gradient_moves_nothing(
+    regression: Any, batches: Any, run: RunDirectory, log_every: int, device: str
+) -> None:
+    """On a GPU in a recorded step."""
+    inner = regression()
+    by_hand = copy.deepcopy(inner)
+    how = {"epochs": 3, "log_every": log_every, "device": device, "capture": device == "cuda"}
+    objective = Bounded(inner.to(device))
+    with pytest.warns(UserWarning, match="step 6 was left out"):
+        fit(objective, fused(objective), spoilt(batches, 6), run, **how)
+
+    adam = torch.optim.Adam(by_hand.parameters(), lr=0.05, foreach=False)
+    rows = [*batches.epoch(0), *batches.epoch(1), *batches.epoch(2)]
+    for own in rows[:5] + rows[6:]:
+        adam.zero_grad()
+        by_hand(own).total.backward()
+        adam.step()
+    for ours, theirs in zip(inner.cpu().parameters(), by_hand.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+    lines = run.metrics()
+    assert [line["step"] for line in lines if "skipped" in line] == [6]
+    assert all(math.isfinite(value) for line in lines for value in line.values())
+
+
+def test_two_such_steps_in_a_hundred_end_it(
+    regression: Any, batches: Any, run: RunDirectory
+) -> None:
+    objective = Bounded(regression())
+    with (
+        pytest.warns(UserWarning, match="step 3 was left out"),
+        pytest.raises(NonFiniteError, match="grad_norm is nan at step 7"),
+    ):
+        fit(objective, fused(objective), spoilt(batches, 3, 7), run, epochs=3)
+
+
+def test_two_further_apart_do_not(regression: Any, batches: Any, run: RunDirectory) -> None:
+    objective = Bounded(regression())
+    with pytest.warns(UserWarning, match="was left out") as told:
+        fit(objective, fused(objective), spoilt(batches, 3, 103), run, epochs=30)
+    assert len(told) == 2
+    assert sum(line.get("skipped", 0) for line in run.metrics()) == 2
 
 
 def test_a_step_that_overflows_the_weights_is_not_saved(

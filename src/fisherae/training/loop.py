@@ -61,9 +61,10 @@ def train(
 
     Every `config.log_every` steps and at the end of an epoch, a line of `metrics.jsonl` gets
     the means over the steps since the line before: each loss term, `total`, `grad_norm`
-    (before clipping; its largest value is `grad_norm_max`). It also has `step` and `images`
-    done so far, `epoch` (from 0), `learning_rate` (`learning_rate/1` of a second parameter
-    group, …) and `seconds`, those of earlier parts of the training included.
+    (before clipping; its largest value is `grad_norm_max`; `skipped` if a step without a finite
+    one was left out). It also has `step` and `images` done so far, `epoch` (from 0),
+    `learning_rate` (`learning_rate/1` of a second parameter group, …) and `seconds`, those of
+    earlier parts of the training included.
 
     A checkpoint is written before the first step, every `config.save_every` epochs, every ten
     minutes, at the end, and on Ctrl-C or SIGTERM. A resumed training ends, bit for bit, where the
@@ -82,7 +83,8 @@ def train(
             checkpoints, the one with the smallest `mse` is kept beside the newest.
 
     Raises:
-        NonFiniteError: a loss term, gradient norm or parameter is no longer finite.
+        NonFiniteError: a loss term or parameter is no longer finite, or a gradient norm, but for
+            one in a hundred, whose step a fused optimizer leaves out.
         InputError: the device is missing; the run has checkpoints and `resume` is false; or,
             with `resume`, none that is intact, or of another architecture or batch count; the
             disk is full or another process of the training gone.
@@ -131,7 +133,9 @@ class _Trainer:
         self.forward, self.update = self.accelerator.prepare(objective, optimizer)
         self.parameters = [one for one in objective.parameters() if one.requires_grad]
         self.state = TrainingState(0, 0, 0.0, batches.steps_per_epoch)
-        self.window = Window()
+        # A fused optimizer does so by itself, on the device and in a recorded step too.
+        self.may_skip = getattr(optimizer, "_step_supports_amp_scaling", False)
+        self.window = Window(self.may_skip)
         step = self.update_weights
         self.descend = CapturedStep(step, optimizer) if config.capture else step
         self.since = self.saved_at = time.perf_counter()
@@ -275,6 +279,8 @@ class _Trainer:
         # An infinite limit clips nothing, but measures the norm.
         limit = math.inf if self.config.clip is None else self.config.clip
         norm = self.accelerator.clip_grad_norm_(self.parameters, limit)
+        if self.may_skip:
+            vars(self.optimizer)["found_inf"] = (~norm.isfinite()).float()
         self.update.step()
         return self.window.row(terms, norm)
 
@@ -312,7 +318,13 @@ class _Trainer:
     def read_window(self) -> Tensor:
         """The only place that waits for the device, apart from checkpoints."""
         rows: Tensor = self.accelerator.reduce(self.window.stack(), "mean").cpu()
-        self.window.check(rows, self.state.step)
+        skipped = self.window.check(rows, self.state.step)
+        if skipped is not None and self.accelerator.is_main_process:
+            warnings.warn(
+                f"{self.run.path}: step {skipped} was left out, for its gradient is not finite; "
+                "the training goes on, unless that happens again soon",
+                stacklevel=2,
+            )
         return rows
 
     def save(self) -> None:

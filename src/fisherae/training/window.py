@@ -9,6 +9,8 @@ from fisherae.errors import NonFiniteError
 
 __all__ = ["Terms", "Window"]
 
+LONE = 100  # steps between two that may be left out
+
 
 class Terms(Protocol):
     """What an objective returns: named terms, and the total that is minimised."""
@@ -24,6 +26,9 @@ class Terms(Protocol):
 class Window:
     """The steps since the last line of metrics; keeping one never waits for the device.
 
+    Arguments:
+        may_skip: whether a step without a finite gradient has been left out by the optimizer.
+
     Example:
         >>> from types import SimpleNamespace
         >>> window = Window()
@@ -35,7 +40,9 @@ class Window:
         {'error': 2.0, 'total': 2.0, 'grad_norm': 4.0, 'grad_norm_max': 6.0}
     """
 
-    def __init__(self) -> None:
+    def __init__(self, may_skip: bool = False) -> None:
+        self.may_skip = may_skip
+        self.skipped: int | None = None  # the number of the last step that was
         self.names: tuple[str, ...] = ()
         self.rows: list[Tensor] = []
 
@@ -49,20 +56,35 @@ class Window:
         """One row per step, one column per value, on the device."""
         return torch.stack(self.rows)
 
-    def check(self, rows: Tensor, last_step: int) -> None:
+    def check(self, rows: Tensor, last_step: int) -> int | None:
         """Require finite values; `last_step` is the number of the last row.
+
+        One gradient in a hundred need not be finite where its step is left out: the number of such
+        a step, unless it has been told before.
 
         Raises:
             NonFiniteError: the message names the first value that is not finite, and its step.
         """
-        for row, column in (~rows.isfinite()).nonzero()[:1].tolist():
+        told = self.skipped
+        for row, column in (~rows.isfinite()).nonzero().tolist():
             step = last_step - len(rows) + row + 1
-            raise NonFiniteError(f"{self.names[column]} is {rows[row, column]} at step {step}")
+            since = LONE if self.skipped is None else step - self.skipped
+            lone = since == 0 or since >= LONE
+            if not (self.may_skip and lone and self.names[column] == "grad_norm"):
+                raise NonFiniteError(f"{self.names[column]} is {rows[row, column]} at step {step}")
+            self.skipped = step
+        return None if self.skipped == told else self.skipped
 
     def means(self, rows: Tensor) -> dict[str, float]:
-        """The mean of each column, and the largest gradient norm."""
-        means = rows.double().mean(0).tolist()
+        """The mean of each column and the largest gradient norm, of the steps that were not left
+        out, and how many were, if any."""
+        finite = rows[rows.isfinite().all(1)]
+        skipped = {"skipped": float(len(rows) - len(finite))} if len(finite) < len(rows) else {}
+        if not len(finite):
+            return skipped
+        means = finite.double().mean(0).tolist()
         return {
             **dict(zip(self.names, means, strict=True)),
-            "grad_norm_max": rows[:, -1].max().item(),
+            "grad_norm_max": finite[:, -1].max().item(),
+            **skipped,
         }

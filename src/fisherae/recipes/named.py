@@ -113,7 +113,6 @@ BETA = 4.0  # Higgins et al. (2017)
 # The most noise of Figures 1 and 5.
 FISHER_NOISE = {"digits": 1.0, "mnist": 1.0, "celeba": 2.0}
 DAE_NOISE = 0.25  # σ = 0.5, the most of Vincent et al. (2010)
-SEE_NOISE = ("fisher-denoising", "dae")
 
 
 def recipe(name: str, preset: Preset = "default") -> Recipe:
@@ -149,8 +148,7 @@ def recipe(name: str, preset: Preset = "default") -> Recipe:
         return ContractiveRecipe(*parts, training, ContractiveConfig(likelihood))
     if model == "rae":
         return RegularizedRecipe(*parts, training, RegularizedConfig())
-    noise = DAE_NOISE if model == "dae" else 0.0
-    return DenoisingRecipe(*parts, training, DenoisingConfig(likelihood, noise))
+    return DenoisingRecipe(*parts, training, DenoisingConfig(likelihood, _noise(data, model)))
 
 
 def describe(name: str) -> str:
@@ -166,18 +164,24 @@ def describe(name: str) -> str:
     return f"{MODELS[model]} on {DATASETS[data]}"
 
 
+def _noise(data: str, model: str) -> float:
+    """The most that the encoder sees in training."""
+    if model == "fisher-denoising":
+        return FISHER_NOISE[data]
+    return DAE_NOISE if model == "dae" else 0.0
+
+
 def _networks(data: str, model: str, preset: Preset) -> ModelConfig:
     networks = NETWORKS[data]
     if preset == "paper":
         return replace(networks, encoder_normalization="batch", encoder_activation="leaky_relu")
-    if data == "mnist" and model not in SEE_NOISE:
+    if data == "mnist" and not _noise(data, model):
         return replace(networks, encoder_activation="asinh-silu")
     return networks
 
 
 def _fisher(data: str, model: str, preset: Preset) -> FisherConfig:
-    denoising = model == "fisher-denoising"
-    noise = FISHER_NOISE[data] if denoising else 0.0
+    noise = _noise(data, model)
     if preset == "paper":
         order = 2 if model == "fisher-gaussian" else 5
         return FisherConfig(
@@ -187,7 +191,7 @@ def _fisher(data: str, model: str, preset: Preset) -> FisherConfig:
     variance = 1.0 if data == "celeba" else 0.1
     return FisherConfig(
         order=2 if model == "fisher-gaussian" else 4,
-        variance=0.01 if denoising and data == "mnist" else variance,
+        variance=0.01 if noise and data == "mnist" else variance,
         # A quarter makes a step of some 1.3 VAE steps of one of 2, and costs MNIST's quality less
         # than 1 % of the BCE at any noise (results/score_fraction); of the small networks of the
         # digits, it saves nothing.

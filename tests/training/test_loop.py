@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fisherae.errors import InputError, NonFiniteError
+from fisherae.training import loop
 from fisherae.training.checkpoint import Checkpoint
 from fisherae.training.config import TrainingConfig
 from fisherae.training.loop import train
@@ -256,23 +257,66 @@ def test_a_step_without_a_finite_gradient_moves_nothing(
     assert all(math.isfinite(value) for line in lines for value in line.values())
 
 
-def test_two_such_steps_in_a_hundred_end_it(
+def test_two_such_steps_in_a_hundred_end_it_resumed_or_not(
     regression: Any, batches: Any, run: RunDirectory
 ) -> None:
-    objective = Bounded(regression())
+    objective, spoilt_batches = Bounded(regression()), spoilt(batches, 30, 70)
     with (
-        pytest.warns(UserWarning, match="step 3 was left out"),
-        pytest.raises(NonFiniteError, match="grad_norm is nan at step 7"),
+        pytest.warns(UserWarning, match="step 30 was left out"),
+        pytest.raises(NonFiniteError, match="grad_norm is nan at step 70"),
     ):
-        fit(objective, fused(objective), spoilt(batches, 3, 7), run, epochs=3)
+        fit(objective, fused(objective), spoilt_batches, run, epochs=30, save_every=10)
+    assert Checkpoint.latest(run.checkpoints).state.step == 40
+    config = TrainingConfig(device="cpu", epochs=30, save_every=10)
+    with pytest.raises(NonFiniteError, match="grad_norm is nan at step 70"):
+        train(objective, fused(objective), spoilt_batches, config, run, resume=True, progress=False)
 
 
-def test_two_further_apart_do_not(regression: Any, batches: Any, run: RunDirectory) -> None:
+@pytest.mark.parametrize("log_every", [1, 200])
+def test_two_further_apart_do_not(
+    regression: Any,
+    batches: Any,
+    run: RunDirectory,
+    log_every: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also where each step is saved, which looks at all that were not reported yet."""
+    monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
     objective = Bounded(regression())
+    rows = type(batches)(batches.data, batch_size=1)
     with pytest.warns(UserWarning, match="was left out") as told:
-        fit(objective, fused(objective), spoilt(batches, 3, 103), run, epochs=30)
-    assert len(told) == 2
+        fit(objective, fused(objective), spoilt(rows, 3, 103), run, epochs=4, log_every=log_every)
+    assert [str(one.message).split("step ")[1].split()[0] for one in told] == ["3", "103"]
     assert sum(line.get("skipped", 0) for line in run.metrics()) == 2
+
+
+def test_the_first_step_needs_a_gradient(regression: Any, batches: Any, run: RunDirectory) -> None:
+    """Of it SGD with momentum makes its memory."""
+    objective = Bounded(regression())
+    optimizer = torch.optim.SGD(objective.parameters(), lr=0.01, momentum=0.9, fused=True)
+    with pytest.raises(NonFiniteError, match="grad_norm is nan at step 1"):
+        fit(objective, optimizer, spoilt(batches, 1), run)
+
+
+def test_the_optimizer_is_left_as_it_was(regression: Any, batches: Any, run: RunDirectory) -> None:
+    objective = Bounded(regression())
+    optimizer = fused(objective)
+    with pytest.warns(UserWarning, match="step 4 was left out"):
+        fit(objective, optimizer, spoilt(batches, 4), run)
+    before = objective.inner.linear.weight.detach().clone()
+    objective(batches.data).total.backward()
+    optimizer.step()
+    assert (objective.inner.linear.weight != before).all()
+
+
+def test_a_fused_optimizer_goes_on_where_another_stopped(
+    regression: Any, batches: Any, run: RunDirectory
+) -> None:
+    objective = regression()
+    fit(objective, torch.optim.Adam(objective.parameters(), lr=0.05), batches, run)
+    config = TrainingConfig(device="cpu", epochs=2)
+    train(objective, fused(objective), batches, config, run, resume=True, progress=False)
+    assert run.metrics()[-1]["step"] == 8
 
 
 def test_a_step_that_overflows_the_weights_is_not_saved(

@@ -84,7 +84,7 @@ def train(
 
     Raises:
         NonFiniteError: a loss term or parameter is no longer finite, or a gradient norm, but for
-            one in a hundred, whose step a fused optimizer leaves out.
+            one in a hundred steps, which PyTorch's fused optimizers leave out.
         InputError: the device is missing; the run has checkpoints and `resume` is false; or,
             with `resume`, none that is intact, or of another architecture or batch count; the
             disk is full or another process of the training gone.
@@ -133,9 +133,7 @@ class _Trainer:
         self.forward, self.update = self.accelerator.prepare(objective, optimizer)
         self.parameters = [one for one in objective.parameters() if one.requires_grad]
         self.state = TrainingState(0, 0, 0.0, batches.steps_per_epoch)
-        # A fused optimizer does so by itself, on the device and in a recorded step too.
-        self.may_skip = getattr(optimizer, "_step_supports_amp_scaling", False)
-        self.window = Window(self.may_skip)
+        self.window = Window()
         step = self.update_weights
         self.descend = CapturedStep(step, optimizer) if config.capture else step
         self.since = self.saved_at = time.perf_counter()
@@ -163,6 +161,8 @@ class _Trainer:
         self.saved = self.run.checkpoints / self.state.name
         rows = checkpoint.window.get("rows", torch.empty(0)).to(self.accelerator.device)
         self.window.rows = list(rows)
+        if "skipped" in checkpoint.window:
+            self.window.skipped = int(checkpoint.window["skipped"])
         self.restore_random_state(checkpoint)
         if self.accelerator.is_main_process:
             self.run.truncate_metrics(self.state.step)
@@ -191,6 +191,7 @@ class _Trainer:
 
     def fit(self, progress: bool, validate: Callable[[], dict[str, float]] | None) -> None:
         set_capturable(self.optimizer, self.config.capture)
+        self.window.may_skip = leaves_out_steps(self.optimizer)
         with interruptions() as interrupted, self.progress(progress) as bar:
             for epoch in range(self.state.epoch, self.config.epochs):
                 self.run_epoch(epoch, bar, interrupted)
@@ -279,9 +280,12 @@ class _Trainer:
         # An infinite limit clips nothing, but measures the norm.
         limit = math.inf if self.config.clip is None else self.config.clip
         norm = self.accelerator.clip_grad_norm_(self.parameters, limit)
-        if self.may_skip:
+        if self.window.may_skip:
             vars(self.optimizer)["found_inf"] = (~norm.isfinite()).float()
-        self.update.step()
+        try:
+            self.update.step()
+        finally:
+            vars(self.optimizer).pop("found_inf", None)
         return self.window.row(terms, norm)
 
     def log(self, epoch: int) -> dict[str, float]:
@@ -318,17 +322,18 @@ class _Trainer:
     def read_window(self) -> Tensor:
         """The only place that waits for the device, apart from checkpoints."""
         rows: Tensor = self.accelerator.reduce(self.window.stack(), "mean").cpu()
-        skipped = self.window.check(rows, self.state.step)
-        if skipped is not None and self.accelerator.is_main_process:
-            warnings.warn(
-                f"{self.run.path}: step {skipped} was left out, for its gradient is not finite; "
-                "the training goes on, unless that happens again soon",
-                stacklevel=2,
-            )
+        for skipped in self.window.check(rows, self.state.step):
+            if self.accelerator.is_main_process:
+                warnings.warn(
+                    f"{self.run.path}: step {skipped} was left out, for its gradient is not "
+                    "finite; the training goes on, unless that happens again soon",
+                    stacklevel=2,
+                )
         return rows
 
     def save(self) -> None:
         window = {"rows": self.read_window()} if self.window.rows else {}
+        window["skipped"] = torch.tensor(self.window.skipped)
         random = random_state(self.accelerator)
         checkpoint = Checkpoint.take(self.objective, self.optimizer, self.state, random, window)
         if self.accelerator.is_main_process:
@@ -353,3 +358,10 @@ class _Trainer:
             bar=bar,
             quiet=not self.accelerator.is_main_process,
         )
+
+
+def leaves_out_steps(optimizer: Optimizer) -> bool:
+    """Whether it can be told to leave out a step, on the device and in a recorded step too: a fused
+    one of PyTorch's."""
+    supports: bool = getattr(optimizer, "_step_supports_amp_scaling", False)
+    return supports and all(group.get("fused") for group in optimizer.param_groups)

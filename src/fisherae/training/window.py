@@ -26,8 +26,10 @@ class Terms(Protocol):
 class Window:
     """The steps since the last line of metrics; keeping one never waits for the device.
 
-    Arguments:
-        may_skip: whether a step without a finite gradient has been left out by the optimizer.
+    Attributes:
+        rows: what is kept of each.
+        may_skip: whether the optimizer leaves out a step whose gradient is not finite.
+        skipped: the number of the last step that was.
 
     Example:
         >>> from types import SimpleNamespace
@@ -40,9 +42,9 @@ class Window:
         {'error': 2.0, 'total': 2.0, 'grad_norm': 4.0, 'grad_norm_max': 6.0}
     """
 
-    def __init__(self, may_skip: bool = False) -> None:
-        self.may_skip = may_skip
-        self.skipped: int | None = None  # the number of the last step that was
+    def __init__(self) -> None:
+        self.may_skip = False
+        self.skipped = -LONE
         self.names: tuple[str, ...] = ()
         self.rows: list[Tensor] = []
 
@@ -56,24 +58,27 @@ class Window:
         """One row per step, one column per value, on the device."""
         return torch.stack(self.rows)
 
-    def check(self, rows: Tensor, last_step: int) -> int | None:
+    def check(self, rows: Tensor, last_step: int) -> list[int]:
         """Require finite values; `last_step` is the number of the last row.
 
-        One gradient in a hundred need not be finite where its step is left out: the number of such
-        a step, unless it has been told before.
+        One gradient in a hundred steps need not be finite where its step is left out; the first one
+        must, from which an optimizer makes its memory. Returns such steps' numbers, each once.
 
         Raises:
             NonFiniteError: the message names the first value that is not finite, and its step.
         """
-        told = self.skipped
+        told, found = self.skipped, []
         for row, column in (~rows.isfinite()).nonzero().tolist():
             step = last_step - len(rows) + row + 1
-            since = LONE if self.skipped is None else step - self.skipped
-            lone = since == 0 or since >= LONE
-            if not (self.may_skip and lone and self.names[column] == "grad_norm"):
+            of_gradient = column == rows.shape[1] - 1
+            if of_gradient and step <= told:
+                continue
+            lone = step > 1 and step - self.skipped >= LONE
+            if not (of_gradient and self.may_skip and lone):
                 raise NonFiniteError(f"{self.names[column]} is {rows[row, column]} at step {step}")
             self.skipped = step
-        return None if self.skipped == told else self.skipped
+            found.append(step)
+        return found
 
     def means(self, rows: Tensor) -> dict[str, float]:
         """The mean of each column and the largest gradient norm, of the steps that were not left

@@ -23,7 +23,7 @@ _MEASURES = {
     "probe": "accuracy of a linear probe on the latents",
 }
 _BATCH = 128  # of the paper, over whose spread Figure 5 draws its error bars
-_BOOKKEEPING = {"step", "epoch", "images", "learning_rate", "seconds", "grad_norm_max"}
+_BOOKKEEPING = {"step", "epoch", "images", "learning_rate", "seconds", "grad_norm_max", "skipped"}
 _POINTS = 300  # more a line cannot show
 
 _Row = Mapping[str, Any]

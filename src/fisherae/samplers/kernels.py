@@ -11,6 +11,7 @@ from torch import Tensor
 __all__ = [
     "Bandwidth",
     "Kernel",
+    "from_itself",
     "inverse_multiquadric",
     "median_bandwidth",
     "rbf",
@@ -98,4 +99,11 @@ def squared_distances(
     of_y = y.square().sum(-1)
     of_x = of_y if x is y else x.square().sum(-1)
     squares = of_x[..., :, None] + of_y[..., None, :]
-    return squares.baddbmm_(x, y.mT, alpha=-2).clamp_min_(0)
+    squares.baddbmm_(x, y.mT, alpha=-2).clamp_min_(0)
+    return from_itself(squares) if x is y else squares
+
+
+def from_itself(squares: Float[Tensor, "groups m n"]) -> Float[Tensor, "groups m n"]:
+    r"""In place, ‖x_i − x_i‖² is 0: far from the mean, what is lost would be much beside h."""
+    squares.diagonal(dim1=-2, dim2=-1).zero_()
+    return squares

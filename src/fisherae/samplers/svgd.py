@@ -12,6 +12,7 @@ from fisherae.samplers.base import reflect
 from fisherae.samplers.kernels import (
     Bandwidth,
     Kernel,
+    from_itself,
     median_bandwidth,
     rbf,
     spaced,
@@ -140,7 +141,8 @@ class SVGD:
         n = z.shape[1]
         for start in range(0, n, rows):
             own, on, later = slice(start, start + rows), slice(start, n), slice(start + rows, n)
-            k, fall = self.kernel(squared_distances(scaled[:, own], scaled[:, on]))
+            squares = squared_distances(scaled[:, own], scaled[:, on])
+            k, fall = self.kernel(from_itself(squares))
             _add(sums[:, own], mass[:, own], k, fall, both[:, on])
             turned = k[..., rows:].mT
             fall_turned = turned if fall is k else fall[..., rows:].mT

@@ -28,26 +28,27 @@ _SPACED = 256
 def rbf(r: Tensor) -> tuple[Tensor, Tensor]:
     r"""The kernel k(r) = exp(−r) of r = ‖z − z′‖² / h, and how it falls, −k′(r).
 
-    Any radial kernel may stand in its place.
+    Any radial kernel may stand in its place. It may write over r, as this one does: memory that is
+    not in the cache would cost as much as the exponentials.
 
     Example:
         >>> rbf(torch.tensor(0.0))
         (tensor(1.), tensor(1.))
     """
-    k = (-r).exp_()
+    k = r.neg_().exp_()
     return k, k
 
 
 def inverse_multiquadric(r: Tensor) -> tuple[Tensor, Tensor]:
     r"""The kernel k(r) = (1 + r)^(−½) of r = ‖z − z′‖² / h, and how it falls, −k′(r).
 
-    Its tail is heavy: it sees far-away samples that the RBF kernel no longer does.
+    Its tail is heavy: it sees far-away samples that the RBF kernel no longer does. Writes over r.
 
     Example:
         >>> inverse_multiquadric(torch.tensor(3.0))
         (tensor(0.5000), tensor(0.0625))
     """
-    k = torch.rsqrt(1 + r)
+    k = r.add_(1).rsqrt_()
     return k, k.pow(3) / 2
 
 

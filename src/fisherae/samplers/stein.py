@@ -110,6 +110,6 @@ def _stein_kernel_at_zero(at: Weighted, kernel: Kernel, h: Tensor) -> Float[Tens
 def _derivatives(kernel: Kernel, r: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """k, −k′ and k″ at r."""
     with torch.enable_grad():
-        k, fall = kernel(r.requires_grad_())
+        k, fall = kernel(r.requires_grad_().clone())
         (bend,) = torch.autograd.grad(-fall.sum(), r)
     return k.detach(), fall.detach(), bend

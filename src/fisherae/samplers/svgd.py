@@ -76,7 +76,7 @@ class SVGD:
     Arguments:
         prior: any prior, proper or not.
         per_dim: one kernel per coordinate instead of one for all.
-        kernel: radial kernel, r ↦ (k(r), −k′(r)) of r = ‖z − z′‖² / h.
+        kernel: radial kernel, r ↦ (k(r), −k′(r)) of r = ‖z − z′‖² / h, a tensor of its own.
         bandwidth: (‖z_i − z_j‖² of up to 256 particles (groups, m, m), n) ↦ h, a tensor of its
             own; one group, or one per coordinate.
         step_rule: (φ, memory) ↦ (increment, memory).
@@ -138,17 +138,23 @@ class SVGD:
         """`_sums`, so many rows of kernels at a time; each pair's once, for they are symmetric."""
         both = torch.cat([score, z], -1)
         sums, mass = torch.zeros_like(both), torch.zeros_like(z[..., :1])
-        n = z.shape[1]
-        for start in range(0, n, rows):
-            own, on, later = slice(start, start + rows), slice(start, n), slice(start + rows, n)
-            squares = squared_distances(scaled[:, own], scaled[:, on])
-            k, fall = self.kernel(from_itself(squares))
-            _add(sums[:, own], mass[:, own], k, fall, both[:, on])
-            turned = k[..., rows:].mT
-            fall_turned = turned if fall is k else fall[..., rows:].mT
-            _add(sums[:, later], mass[:, later], turned, fall_turned, both[:, own])
+        for start in range(0, z.shape[1], rows):
+            self._add_tile(sums, mass, scaled, both, start, start + rows)
         attraction, others = sums.chunk(2, -1)
         return attraction, (mass * z).sub_(others)
+
+    def _add_tile(
+        self, sums: Tensor, mass: Tensor, scaled: Tensor, both: Tensor, start: int, stop: int
+    ) -> None:
+        """Of some rows with themselves, and of them and all later ones with each other. What it
+        returns from is freed, so that the next finds it in the cache."""
+        own, on, later = slice(start, stop), slice(start, None), slice(stop, None)
+        squares = squared_distances(scaled[:, own], scaled[:, on])
+        k, fall = self.kernel(from_itself(squares))
+        _add(sums[:, own], mass[:, own], k, fall, both[:, on])
+        turned = k[..., stop - start :].mT
+        fall_turned = turned if fall is k else fall[..., stop - start :].mT
+        _add(sums[:, later], mass[:, later], turned, fall_turned, both[:, own])
 
 
 def _sums(

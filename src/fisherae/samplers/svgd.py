@@ -146,8 +146,8 @@ class SVGD:
     def _add_tile(
         self, sums: Tensor, mass: Tensor, scaled: Tensor, both: Tensor, start: int, stop: int
     ) -> None:
-        """Of some rows with themselves, and of them and all later ones with each other. What it
-        returns from is freed, so that the next finds it in the cache."""
+        """Adds what some rows and all later ones are to each other. Its kernels are freed when it
+        returns, so that the next tile finds their memory in the cache."""
         own, on, later = slice(start, stop), slice(start, None), slice(stop, None)
         squares = squared_distances(scaled[:, own], scaled[:, on])
         k, fall = self.kernel(from_itself(squares))

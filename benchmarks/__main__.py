@@ -1,14 +1,17 @@
 """Run benchmarks: `python -m benchmarks [NAME ...] [--out STEM]`.
 
-Each answers one question by ratios within one run, in processor time on one thread. Peers are
-installed by `pip install -e '.[bench]'`. With --out, a table STEM.md and the numbers STEM.json.
+Each answers one question by ratios within one run, in processor time on one thread, and in a
+process of its own, for memory that another has left behind is quicker to get. Peers are installed
+by `pip install -e '.[bench]'`. With --out, a table STEM.md and the numbers STEM.json.
 """
 
 import argparse
 import dataclasses
+import multiprocessing
 import os
 import sys
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -24,7 +27,7 @@ from fisherae.training.run import environment
 
 BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
     "start": startup.start,
-    "particles": sampling.particles,  # before anything else takes memory
+    "particles": sampling.particles,
     "memory": training.memory,
     "step": training.step,
     "precision": training.precision,
@@ -51,15 +54,20 @@ def main() -> int:
     unknown = [name for name in options.names if name not in BENCHMARKS]
     if unknown:
         parser.error(f"unknown benchmark {unknown[0]!r}; known: {', '.join(BENCHMARKS)}")
-    torch.set_num_threads(1)
     rows = {}
     for name in options.names or BENCHMARKS:
         print(f"{name}: {BENCHMARKS[name].__doc__}", file=sys.stderr, flush=True)
-        rows[name] = BENCHMARKS[name]()
+        rows[name] = alone(name)
     show([row for own in rows.values() for row in own])
     if options.out:
         write(rows, options.out)
     return 0
+
+
+def alone(name: str) -> list[Row]:
+    how = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, how, torch.set_num_threads, (1,)) as process:
+        return process.submit(BENCHMARKS[name]).result()
 
 
 def show(rows: list[Row]) -> None:

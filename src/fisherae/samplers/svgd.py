@@ -161,7 +161,8 @@ def _sums(
     k: Tensor, fall: Tensor, score: Tensor, z: Tensor
 ) -> tuple[Float[Tensor, "groups n features"], Float[Tensor, "groups n features"]]:
     r"""Σ_j k s(z_j) and Σ_j −k′ (z_i − z_j), of which n φ = Σ_j [k s(z_j) + ∇_{z_j} k] consists:
-    ∇_{z_j} k = −k′ · 2 (z_i − z_j) / h."""
+    ∇_{z_j} k = −k′ · 2 (z_i − z_j) / h. In fewer operations than by `_add`, which are what an
+    iteration of few particles costs."""
     # The difference first: of coinciding particles, it vanishes and h nearly does.
     return torch.bmm(k, score), (fall.sum(-1, keepdim=True) * z).baddbmm_(fall, z, alpha=-1)
 

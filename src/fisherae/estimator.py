@@ -198,7 +198,12 @@ class FisherAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
             GaussianLikelihood(self.variance, learned=True),
             posterior,
         )
-        return FisherObjective(model, score_fraction=self.score_fraction, noise=self.noise)
+        return FisherObjective(
+            model,
+            score_fraction=self.score_fraction,
+            noise=self.noise,
+            standardize_prior=True,
+        )
 
     def _train(self, objective: FisherObjective, x: Tensor) -> Iterator[float]:
         """The mean loss of each epoch."""

@@ -47,7 +47,7 @@ def refined(model: Autoencoder, steps: int = STEPS) -> "RefinedAutoencoder":
 
     Arguments:
         model: any auto-encoder whose decoder torch can differentiate forwards. Its prior should
-            be fitted to its latents (`prior.fit`): as trained it often does not match them, and an
+            be fitted to its latents (`prior.fit`): as trained it may not match them, and an
             odd order has no mode to end in.
         steps: of the search, at least one.
 

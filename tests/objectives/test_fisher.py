@@ -324,3 +324,71 @@ def test_the_variances_of_the_noise() -> None:
     variances = images.square().mean(1)
     assert stats.kstest(variances / noise, lambda share: share.clip(0, 1) ** 0.125).pvalue > 0.01
     assert images.mean(1).abs().max() < 5 * (noise / pixels) ** 0.5
+
+
+@pytest.mark.parametrize("family", [fae.FactorablePolynomial, fae.PairwisePolynomial])
+def test_a_prior_that_follows_is_trained_wherever_the_latents_lie(family: Any) -> None:
+    """An encoder that is fixed and a decoder that knows nothing of z leave the prior alone in term
+    ①, which is least where it is the aggregated posterior: a Gaussian, whose latents depend on
+    each other if the family's may."""
+    torch.manual_seed(0)
+    encoder, decoder = nn.Linear(d, 2 * d), nn.Linear(d, d)
+    share = 0.3 if family is fae.PairwisePolynomial else 0.0
+    mix = torch.tensor([[20.0, 0.0], [20 * share, 20.0]])
+    with torch.no_grad():
+        encoder.weight.copy_(torch.cat([mix, torch.zeros(d, d)]))
+        encoder.bias.copy_(torch.tensor([50.0, 50.0, 0.0, 0.0]))
+        decoder.weight.zero_()
+    model = fae.Autoencoder(encoder, decoder, family(d, order=4), "gaussian")
+    objective = fae.FisherObjective(model, samples=2, standardize_prior=True)
+    optimizer = torch.optim.Adam(model.prior.parameters(), lr=2e-3)
+    for _ in range(300):  # nobody's latents lie at 50 from the first step on
+        objective(torch.randn(128, d))
+    for _ in range(500):
+        optimizer.zero_grad()
+        objective(torch.randn(128, d)).posterior.backward()
+        optimizer.step()
+    covariance = mix @ mix.mT + torch.eye(d)
+    z = torch.randn(10_000, d) @ torch.linalg.cholesky(covariance).mT
+    error = model.prior.score(50 + z) + z @ torch.linalg.inv(covariance)
+    assert (400 * error.square()).mean() < 0.02  # without a coupling 0.08
+
+
+@pytest.mark.parametrize("family", [fae.FactorablePolynomial, fae.PairwisePolynomial])
+def test_a_prior_may_follow_twice_before_the_gradient(family: Any) -> None:
+    """As batches that are accumulated do: the gradient of each is that of where the prior was."""
+    model = small_model()
+    model.prior = family(d, order=4)
+    objective = fae.FisherObjective(model, standardize_prior=True)
+    batches = torch.randn(2, 8, D)
+
+    def gradients(together: bool) -> list[Tensor]:
+        torch.manual_seed(0)
+        model.prior.load_state_dict(start)
+        objective.zero_grad()
+        totals = []
+        for x in batches:
+            total = objective(x).total
+            totals.append(total)
+            if not together:
+                total.backward()
+        if together:
+            torch.stack(totals).sum().backward()
+        return [p.grad.clone() for p in objective.parameters() if p.grad is not None]
+
+    start = {name: value.clone() for name, value in model.prior.state_dict().items()}
+    for one, other in zip(gradients(True), gradients(False), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)
+
+
+def test_only_training_moves_the_prior() -> None:
+    model = small_model()
+    for objective in (
+        fae.FisherObjective(model),
+        fae.FisherObjective(model, standardize_prior=True).eval(),
+    ):
+        objective(torch.randn(8, D)).total.backward()
+        assert (model.prior.location == 0).all()
+        assert (model.prior.scale == 1).all()
+    fae.FisherObjective(model, samples=2, standardize_prior=True).train()(torch.randn(8, D))
+    assert (model.prior.location != 0).all()

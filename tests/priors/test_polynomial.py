@@ -300,6 +300,60 @@ def test_normalisability_is_per_dimension():
     assert prior.is_normalizable.tolist() == [True, True, False]
 
 
+# following latents
+
+
+def test_follows_running_moments():
+    """Each call weighs 0.01 in the first two moments: in numpy, as moments of z itself."""
+    prior = FactorablePolynomial(2, 4).double()
+    generator = np.random.default_rng(0)
+    first, second = np.zeros(2), np.ones(2)
+    for _ in range(500):
+        z = generator.normal([3.0, -2.0], [1.5, 0.1], size=(16, 2))
+        first = 0.99 * first + 0.01 * z.mean(0)
+        second = 0.99 * second + 0.01 * (z**2).mean(0)
+        prior.follow(torch.from_numpy(z))
+    np.testing.assert_allclose(prior.location, first, rtol=1e-9)
+    np.testing.assert_allclose(prior.scale, np.sqrt(second - first**2), rtol=1e-9)
+
+
+def test_the_density_follows():
+    """From exp of a polynomial in z to that in (z − c) / s, with scores s times as small."""
+    prior = FactorablePolynomial(1, 4).double()
+    prior.set_eta(torch.tensor([BIMODAL], dtype=torch.float64))
+    for _ in range(3):
+        prior.follow(40 + 7 * doubles(16, 1))
+    u = np.linspace(-2, 2, 9)
+    assert prior.location > 0.3
+    assert prior.scale > 1.5
+    expected = Polynomial([0.0, *BIMODAL]).deriv()(u) / prior.scale.item()
+    z = torch.from_numpy(u)[:, None] * prior.scale + prior.location
+    np.testing.assert_allclose(prior.score(z).detach()[:, 0], expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("outlier", [1e6, -1e30, math.inf, math.nan])
+def test_one_step_does_not_carry_it_away(outlier):
+    prior = FactorablePolynomial(2, 4)
+    z = torch.randn(32, 2)
+    z[3, 1] = outlier
+    prior.follow(z)
+    assert (prior.location.abs() < 0.1).all()
+    assert ((prior.scale > 0.9) & (prior.scale < 1.1)).all()
+    prior.follow(torch.full((32, 2), outlier))
+    assert prior.location.isfinite().all()
+    assert (prior.scale < 2).all()
+
+
+def test_samplers_start_among_what_was_followed():
+    prior = FactorablePolynomial(2, 4)
+    for _ in range(1_000):
+        prior.follow(torch.tensor([50.0, -3.0]) + torch.tensor([8.0, 0.5]) * torch.randn(64, 2))
+    std, mean = torch.std_mean(prior.start(20_000), dim=0)
+    torch.testing.assert_close(mean, torch.tensor([50.0, -3.0]), rtol=0.02, atol=0.02)
+    torch.testing.assert_close(std, torch.tensor([8.0, 0.5]), rtol=0.05, atol=0)
+    torch.testing.assert_close(prior.spread, torch.tensor([8.0, 0.5]), rtol=0.05, atol=0)
+
+
 # what is refused
 
 

@@ -1,6 +1,7 @@
 """A recipe becomes the objects that it names: section 4 (Setup) and Tables 2 to 5 of the paper."""
 
 import dataclasses
+from collections.abc import Sequence
 from fnmatch import fnmatch
 from typing import Any, NamedTuple
 
@@ -78,8 +79,9 @@ TABLE: list[tuple[str, str, dict[str, Any]]] = [
     ("celeba-fisher-denoising", "*", {"noise": 2.0}),
     ("*-fisher*", "*", {"prior": FactorablePolynomial, "likelihood": GaussianLikelihood}),
     ("*-fisher*", "*", {"variance.shape": ()}),
-    ("*-fisher*", "default", {"prior.order": 4}),
-    ("*-fisher*", "paper", {"prior.order": 5}),
+    ("*-fisher*", "default", {"prior.order": 4, "standardize_prior": True}),
+    ("*-fisher*", "default", {"adam.prior": (0.01, USUAL_BETAS)}),
+    ("*-fisher*", "paper", {"prior.order": 5, "standardize_prior": False}),
     ("*-fisher-gaussian", "*", {"prior.order": 2}),
     ("*-fisher*", "default", {"variance": 0.1, "learned": True, "score_fraction": 0.25}),
     ("digits-fisher*", "default", {"score_fraction": 1.0}),
@@ -217,6 +219,7 @@ def describe(built: Built) -> dict[str, Any]:
     gaussian = isinstance(likelihood, GaussianLikelihood)
     names = encoder["network"].partition("."), decoder["network"].partition(".")
     assert [part for _, _, part in names] == ["encoder", "decoder"]
+    apart = adversary is None and len(built.optimizer.param_groups) > 1
     return {
         "objective": type(objective),
         "network": one_of(network for network, _, _ in names),
@@ -231,6 +234,7 @@ def describe(built: Built) -> dict[str, Any]:
         "variance": round(likelihood.variance.mean().item(), 6) if gaussian else None,
         "variance.shape": likelihood.shape if gaussian else None,
         "learned": any(True for _ in likelihood.parameters()) if gaussian else None,
+        "standardize_prior": getattr(objective, "standardize_prior", None),
         "samples": getattr(objective, "samples", None),
         "score_fraction": getattr(objective, "score_fraction", None),
         "variant": getattr(objective, "variant", None),
@@ -242,8 +246,9 @@ def describe(built: Built) -> dict[str, Any]:
         "decoder_weight": getattr(objective, "decoder_weight", None),
         "weight": getattr(objective, "weight", None),
         "adversary": adversary and layers_of(adversary),
-        "adam": adam_of(built.optimizer, model),
-        "adam.adversary": adversary and adam_of(built.optimizer, adversary),
+        "adam": adam_of(built.optimizer, [model], but=[model.prior] if apart else []),
+        "adam.adversary": adversary and adam_of(built.optimizer, [adversary]),
+        "adam.prior": adam_of(built.optimizer, [model.prior]) if apart else None,
         "value_range": recipe.model.value_range,
         "data": recipe.data,
         "epochs": training.epochs,
@@ -259,9 +264,12 @@ def one_of(values: Any) -> Any:
     return value
 
 
-def adam_of(optimizer: torch.optim.Adam, module: nn.Module) -> tuple[float, tuple[float, float]]:
-    """Learning rate and betas of the parameter group that is the module's, and nobody else's."""
-    own = {id(p) for p in module.parameters()}
+def adam_of(
+    optimizer: torch.optim.Adam, parts: Sequence[nn.Module], but: Sequence[nn.Module] = ()
+) -> tuple[float, tuple[float, float]]:
+    """Learning rate and betas of the parameter group that is these parts', and nobody else's."""
+    own = {id(p) for part in parts for p in part.parameters()}
+    own -= {id(p) for part in but for p in part.parameters()}
     groups = [g for g in optimizer.param_groups if own & {id(p) for p in g["params"]}]
     assert [{id(p) for p in group["params"]} for group in groups] == [own]
     return groups[0]["lr"], groups[0]["betas"]
@@ -345,13 +353,25 @@ OVERRIDES: list[tuple[str, str, Any, dict[str, Any]]] = [
     ),
     (FISHER, "objective.order", 6, {"prior.order": 6}),
     (FISHER, "objective.prior", "pairwise", {"prior": PairwisePolynomial}),
-    (FISHER, "objective.prior", "energy", {"prior": EnergyPrior, "prior.order": None}),
+    (
+        FISHER,
+        "objective.prior",
+        "energy",
+        {"prior": EnergyPrior, "prior.order": None, "adam.prior": None},
+    ),
     (FISHER, "objective.posterior_order", 4, POLYNOMIAL),
     (VAE, "objective.posterior_order", 4, POLYNOMIAL),
     (FISHER, "objective.variance", 0.3, {"variance": 0.3}),
     (FISHER, "objective.learn_variance", False, {"learned": False}),
     (FISHER, "objective.variances", "channel", {"variance.shape": (1, 1, 1)}),
     (FISHER, "objective.variances", "pixel", {"variance.shape": (1, 8, 8)}),
+    (
+        FISHER,
+        "objective.standardize_prior",
+        False,
+        {"standardize_prior": False, "adam.prior": None},
+    ),
+    (FISHER, "objective.prior_learning_rate", 7e-3, {"adam.prior": (7e-3, USUAL_BETAS)}),
     (FISHER, "objective.samples", 3, {"samples": 3}),
     (FISHER, "objective.score_fraction", 0.5, {"score_fraction": 0.5}),
     (FISHER, "objective.noise", 0.5, {"noise": 0.5}),
@@ -384,7 +404,7 @@ OVERRIDES: list[tuple[str, str, Any, dict[str, Any]]] = [
     (FISHER, "training.learning_rate", 7e-4, {"adam": (7e-4, USUAL_BETAS)}),
     (VAE, "training.learning_rate", 7e-4, {"adam": (7e-4, USUAL_BETAS)}),
     (WAE_GAN, "training.learning_rate", 7e-4, {"adam": (7e-4, PAPER_BETAS)}),
-    (FISHER, "training.betas", BETAS, {"adam": (1e-3, BETAS)}),
+    (FISHER, "training.betas", BETAS, {"adam": (1e-3, BETAS), "adam.prior": (0.01, BETAS)}),
     (VAE, "training.betas", BETAS, {"adam": (1e-3, BETAS)}),
     (WAE_GAN, "training.betas", BETAS, {"adam": (1e-3, BETAS), "adam.adversary": (5e-4, BETAS)}),
 ]

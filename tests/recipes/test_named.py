@@ -54,6 +54,7 @@ def test_paper_preset_is_the_papers_setup(data: str, model: str) -> None:
         assert (recipe.objective.samples, recipe.objective.score_fraction) == (1, 1.0)
         assert (recipe.objective.variance, recipe.objective.learn_variance) == (1.0, False)
         assert recipe.objective.variant == "exact"
+        assert not recipe.objective.standardize_prior
     else:
         assert isinstance(recipe, VaeRecipe)
         assert recipe.objective.likelihood == {"mnist": "bernoulli", "celeba": "gaussian"}[data]

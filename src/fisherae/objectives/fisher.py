@@ -71,6 +71,9 @@ class FisherObjective(Objective):
             u ~ U(0, 1) drawn anew at each call: half of the images get less than 1/256 of the
             most, so that one encoder serves clean and noisy images. 0: the paper's objective,
             eq. (10).
+        standardize_prior: whether a polynomial prior follows the latents, as a training should
+            have it: in training mode, before each call's scores (see `PolynomialPrior.follow`).
+            Off, a call changes nothing, as in the paper.
 
     Raises:
         InputError: if the posterior has no density, the decoder is not Gaussian, or an argument is
@@ -97,6 +100,7 @@ class FisherObjective(Objective):
         score_fraction: float = 1.0,
         variant: Variant = "exact",
         noise: float = 0.0,
+        standardize_prior: bool = False,
     ):
         super().__init__(model)
         _check(model, samples, score_fraction, variant, noise)
@@ -104,6 +108,7 @@ class FisherObjective(Objective):
         self.score_fraction = score_fraction
         self.variant = variant
         self.noise = noise
+        self.standardize_prior = standardize_prior
 
     def forward(self, x: Float[Tensor, "batch *event"], reduce: bool = True) -> FisherTerms:
         r"""The terms, averaged over the batch, or per image where `reduce` is off.
@@ -143,7 +148,10 @@ class FisherObjective(Objective):
         """All three terms, averaged over the L samples of eq. (11)."""
         seen, variance = self._seen(x)
         q = self._encode(seen.requires_grad_())
-        draws = [self._sampled_terms(x, q, seen) for _ in range(self.samples)]
+        latents = [q.rsample() for _ in range(self.samples)]
+        if self.standardize_prior and self.training:
+            self.model.prior.follow(torch.cat(latents))
+        draws = [self._sampled_terms(x, q, z, seen) for z in latents]
         terms = {
             name: torch.stack([draw.by_name()[name] for draw in draws]).mean(0)
             for name in draws[0].by_name()
@@ -154,9 +162,10 @@ class FisherObjective(Objective):
         """The images x̃ that the encoder sees, and the variance v of the noise on each."""
         return graded_noise(x, self.noise) if self.noise else (x.detach(), 0.0)
 
-    def _sampled_terms(self, x: Tensor, q: DensityPosterior, seen: Tensor) -> FisherTerms:
+    def _sampled_terms(
+        self, x: Tensor, q: DensityPosterior, z: Tensor, seen: Tensor
+    ) -> FisherTerms:
         """The summand of eq. (11) for one sample z ~ q(z|x̃), per image."""
-        z = q.rsample()
         p = self._decode(z)
         mismatch = q.score(z) - self.model.prior.score(z) - self._decoder_score(p, x, z)
         return FisherTerms(

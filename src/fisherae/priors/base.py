@@ -68,6 +68,10 @@ class Prior(nn.Module):
         r"""Fits η to samples of the aggregated posterior, in place."""
         raise NotImplementedError
 
+    def follow(self, z: Float[Tensor, "n dim"]) -> None:
+        r"""Moves towards the latents z of a training step, in place; a family that has no place
+        and spread of its own stays as it is."""
+
     @property
     def is_normalizable(self) -> Bool[Tensor, " dim"] | None:
         r"""Per dimension, whether the density integrates on its support; None if unknown."""

@@ -2,7 +2,7 @@ r"""The polynomial exponential family with pairwise terms: latents that depend o
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 
 from fisherae.errors import InputError
 from fisherae.priors.polynomial import PolynomialPrior
@@ -64,7 +64,7 @@ class PairwisePolynomial(PolynomialPrior):
 
     def score(self, z: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
         r"""∂ log p / ∂z_j = Σ_k k η_jk z_j^{k−1} + Σ_{i≠j} θ_ij z_i."""
-        return self._scores(z) + self._standardised(z) @ self._coupling / self.scale
+        return self._scores(z) + self._standardised(z) @ self._coupling / self._steady_scale
 
     @torch.no_grad()
     def fit(self, z: Float[Tensor, "n dim"]) -> "PairwisePolynomial":
@@ -173,14 +173,6 @@ class PairwisePolynomial(PolynomialPrior):
         super().set_eta(eta)
         first, second = self._places
         self.coupling.copy_(pairs[first, second])
-
-    def start(self, n: int, generator: Generator | None = None) -> Float[Tensor, "n dim"]:
-        r"""N(c, s²): mean and standard deviation of the samples that the prior was fitted to."""
-        return self.location + self.scale * super().start(n, generator)
-
-    @property
-    def spread(self) -> Float[Tensor, " dim"]:
-        return self.scale
 
     @property
     def _places(self) -> Int[Tensor, "2 pairs"]:

@@ -28,6 +28,7 @@ from fisherae.priors import (
     EnergyPrior,
     FactorablePolynomial,
     PairwisePolynomial,
+    PolynomialPrior,
     Prior,
     StandardNormal,
 )
@@ -101,7 +102,12 @@ def build_objective(recipe: Recipe, shape: tuple[int, ...]) -> Objective:
             fisher.posterior_order,
         )
         return FisherObjective(
-            model, fisher.samples, fisher.score_fraction, fisher.variant, fisher.noise
+            model,
+            fisher.samples,
+            fisher.score_fraction,
+            fisher.variant,
+            fisher.noise,
+            fisher.standardize_prior,
         )
     if isinstance(recipe, VaeRecipe):
         elbo = recipe.objective
@@ -147,22 +153,30 @@ def _fisher_prior(fisher: FisherConfig, dim: int) -> Prior:
 
 
 def build_optimizer(objective: nn.Module, recipe: Recipe) -> torch.optim.Adam:
-    """Adam as the recipe says; WAE-GAN's adversary is a parameter group of its own.
+    """Adam as the recipe says; what has a learning rate of its own is a second parameter group.
 
     Fused: one pass over the weights, where a dozen operations would each make one.
     """
     training = recipe.training
-    groups: list[dict[str, Any]] = [{"params": list(objective.parameters())}]
-    if isinstance(recipe, WaeGanRecipe):
-        assert isinstance(objective, WaeGanObjective)
-        groups = [
-            {"params": list(objective.model.parameters())},
-            {
-                "params": list(objective.discriminator.parameters()),
-                "lr": recipe.objective.adversary_learning_rate,
-            },
-        ]
+    part, rate = _apart(objective, recipe)
+    own = [] if part is None else list(part.parameters())
+    others = [one for one in objective.parameters() if all(one is not other for other in own)]
+    groups: list[dict[str, Any]] = [{"params": others}]
+    if own:
+        groups.append({"params": own, "lr": rate})
     return torch.optim.Adam(groups, lr=training.learning_rate, betas=training.betas, fused=True)
+
+
+def _apart(objective: nn.Module, recipe: Recipe) -> tuple[nn.Module | None, float]:
+    """What has a learning rate of its own, if anything: WAE-GAN's adversary, and a prior that
+    follows the latents."""
+    if isinstance(objective, WaeGanObjective) and isinstance(recipe, WaeGanRecipe):
+        return objective.discriminator, recipe.objective.adversary_learning_rate
+    if isinstance(objective, FisherObjective) and isinstance(recipe, FisherRecipe):
+        prior = objective.model.prior
+        if objective.standardize_prior and isinstance(prior, PolynomialPrior):
+            return prior, recipe.objective.prior_learning_rate
+    return None, recipe.training.learning_rate
 
 
 def _check(recipe: Recipe) -> None:

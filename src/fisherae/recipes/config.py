@@ -82,6 +82,15 @@ class FisherConfig:
     """K, the order of a polynomial or pairwise prior: 2 is a Gaussian prior; odd orders (the
     paper's 5) are never a density on the whole line."""
 
+    standardize_prior: bool = True
+    """Let a polynomial or pairwise prior follow the latents in training: its weights are then of
+    latents standardised by their running mean and deviation. Else (the paper's) they are of the
+    latents themselves, and steps become too coarse for them as latents grow."""
+
+    prior_learning_rate: float = 0.01
+    """Adam's learning rate of the weights of a prior that follows the latents, which are of the
+    order of one whatever the data are; others learn at the training's."""
+
     posterior_order: PosteriorOrder = 2
     """Order of the posterior's polynomial: 2 is a Gaussian posterior, 4 one that may be skew or
     have two modes."""
@@ -113,6 +122,7 @@ class FisherConfig:
     decoder answers for the clean ones. 0 is the paper's."""
 
     def __post_init__(self) -> None:
+        _require_finite("prior_learning_rate", self.prior_learning_rate)
         _require_finite("noise", self.noise, zero=True)
 
 

@@ -185,7 +185,12 @@ def _fisher(data: str, model: str, preset: Preset) -> FisherConfig:
     if preset == "paper":
         order = 2 if model == "fisher-gaussian" else 5
         return FisherConfig(
-            order=order, variance=1.0, learn_variance=False, score_fraction=1.0, noise=noise
+            order=order,
+            standardize_prior=False,
+            variance=1.0,
+            learn_variance=False,
+            score_fraction=1.0,
+            noise=noise,
         )
     # With CelebA's many pixels a small s² makes the first steps of the posterior term explode.
     variance = 1.0 if data == "celeba" else 0.1

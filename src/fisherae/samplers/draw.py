@@ -103,9 +103,9 @@ def sample(
     | `"mala"`, `"langevin"` | any | steps 2,000, step_size 0.1, tuned in the first half |
 
     All but the exact method start from `start`, folded into the support, or from where the prior
-    says: from N(0, I) as in the paper, the energy and pairwise priors from the Gaussian that they
-    were fitted with, whose variances scale the Langevin steps as well. A particle of SVGD moves at
-    most about steps × step_size.
+    says: from N(0, I) as in the paper, polynomial and energy priors from the Gaussian of the
+    latents that they were fitted to or followed, whose variances scale the Langevin steps as well.
+    A particle of SVGD moves at most about steps × step_size.
 
     Arguments:
         prior: the prior p_η(z).

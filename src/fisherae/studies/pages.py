@@ -116,6 +116,6 @@ def add_protocol(report: Report, study: Study) -> None:
             "Mixture is a mixture of ten Gaussians fitted to the same samples; trained is the "
             "model's own prior, sampled exactly, its improper dimensions confined to the range of "
             "those samples. With SVGD it is sampled as in the paper, but within those confines: "
-            f"{protocol.svgd_steps:,} iterations of step 0.001 from N(0, I), in sets of "
-            f"{SVGD_PARTICLES} particles."
+            f"{protocol.svgd_steps:,} iterations of step 0.001, in sets of {SVGD_PARTICLES} "
+            "particles, from N(0, I) or, of a prior that followed the latents, from their Gaussian."
         )

@@ -8,8 +8,9 @@ chains that start at the Gaussian of the fit.
     python results/priors.py [RUN ...] OUT [--runs DIR] [--budget cpu] [--seeds 0 1 2]
                                              [--samples 2048] [--extractor NAME]
                                              finished runs of one data set; without any, the Fisher
-                                             AE with each prior and the VAE are trained on digits
-                                             and kept in DIR; writes OUT/summary.md, its numbers,
+                                             AE with each prior, polynomial ones following the
+                                             latents or not, and the VAE are trained on digits and
+                                             kept in DIR; writes OUT/summary.md, its numbers,
                                              and figures of scores, samples and latents
 """
 

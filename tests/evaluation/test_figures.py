@@ -8,6 +8,7 @@ import pytest
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Annotation
 
 from fisherae.errors import InputError
 from fisherae.evaluation.figures import (
@@ -355,6 +356,24 @@ def test_names_cover_no_other_name_and_no_point() -> None:
     for container in axes.containers:
         ((x, y),) = axes.transData.transform(container[0].get_xydata())
         assert not any(box.contains(x, y) for box in boxes)
+
+
+def test_a_name_is_nearest_to_its_own_point_or_led_to_from_it() -> None:
+    """As in a row of points, where the place beside one is before the next."""
+    row = {f"model {index}": [(1 + index / 20, 1 + index % 2 / 50)] for index in range(8)}
+    figure = tradeoff({**row, "far": [(2.0, 2.0)]}, "x", "y", ["model 3"])
+    (axes,) = figure.axes
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    texts = [text for text in axes.texts if isinstance(text, Annotation)]
+    led = {text.xy for text in texts if not text.get_text()}
+    names = [text for text in texts if text.get_text()]
+    points = axes.transData.transform([text.xy for text in names])
+    assert len(led) < len(names) == 9
+    for index, text in enumerate(names):
+        box = text.get_window_extent(renderer)
+        inside = np.clip(points, box.min, box.max)
+        gaps = np.linalg.norm(points - inside, axis=1)
+        assert text.xy in led or gaps.argmin() == index, text.get_text()
 
 
 def test_an_axis_over_decades_is_logarithmic() -> None:

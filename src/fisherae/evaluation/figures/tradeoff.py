@@ -1,13 +1,16 @@
 r"""Points: what models gain in one measure for what they lose in another, and the Pareto front."""
 
 import itertools
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.path import Path
 from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox
 
@@ -88,7 +91,7 @@ def tradeoff(
     taken += [box for name in means for box in _covered_by(axes, means[name], spreads[name])]
     for name in sorted(means, key=lambda name: name not in highlighted):
         weight = "bold" if name in highlighted else "normal"
-        _write(name, axes, means[name], weight, taken, renderer)
+        _write(name, axes, means, weight, taken, renderer)
     return figure
 
 
@@ -142,22 +145,36 @@ def _covered_by(axes: Axes, mean: _Point, spread: _Point) -> list[Bbox]:
 
 
 def _write(
-    name: str, axes: Axes, point: _Point, weight: str, taken: list[Bbox], renderer: Any
+    name: str,
+    axes: Axes,
+    means: Mapping[str, _Point],
+    weight: str,
+    taken: list[Bbox],
+    renderer: Any,
 ) -> None:
-    """A name beside its point, where it covers the least of what is there, or of the frame."""
+    """A name beside its point, where it covers the least of what is there, stays in the frame, and
+    is nearer to its own point than to any other or led to by a line."""
+    point, others = means[name], [one for label, one in means.items() if label != name]
     text = axes.annotate(name, point, (0, 0), textcoords="offset points", fontsize=9, weight=weight)
     text.set_in_layout(False)
+    own, *rest = axes.transData.transform([point, *others])
 
     def hidden(place: tuple[int, int]) -> float:
         _put(text, place)
         box = text.get_window_extent(renderer)
-        outside = box.width * box.height - _area(Bbox.intersection(box, axes.bbox))
-        return outside + sum(_area(Bbox.intersection(box, other)) for other in taken)
+        size = float(box.width * box.height)
+        outside = size - _area(Bbox.intersection(box, axes.bbox))
+        covered = sum(_area(Bbox.intersection(box, other)) for other in taken)
+        leader = Path([own, own + np.array(place) * axes.figure.dpi / 72])
+        crossed = [one for one in taken if leader.intersects_bbox(one) and not one.contains(*own)]
+        astray = any(_gap(box, one) <= _gap(box, own) for one in rest)
+        unclear = len(crossed) if _led(place) else astray
+        return covered + 2 * outside + size * unclear / 8  # to cover something is worse
 
     place = min(_PLACES, key=hidden)  # the first of equals
     _put(text, place)
     taken.append(text.get_window_extent(renderer))
-    if max(map(abs, place)) >= _LED:
+    if _led(place):
         line = {"arrowstyle": "-", "color": "0.6", "linewidth": 0.7, "shrinkA": 0}
         leader = axes.annotate("", point, place, textcoords="offset points", arrowprops=line)
         leader.set_in_layout(False)
@@ -168,6 +185,16 @@ def _put(text: Annotation, place: tuple[int, int]) -> None:
     text.set_position(place)
     text.set_horizontalalignment("left" if x > 0 else "right" if x < 0 else "center")
     text.set_verticalalignment("bottom" if y > 0 else "top" if y < 0 else "center")
+
+
+def _led(place: tuple[int, int]) -> bool:
+    return max(map(abs, place)) >= _LED
+
+
+def _gap(box: Bbox, point: _Point) -> float:
+    """How far a point is from a box; 0 in it."""
+    (x, y), (left, bottom, right, top) = point, box.extents
+    return math.hypot(max(left - x, 0, x - right), max(bottom - y, 0, y - top))
 
 
 def _area(box: Bbox | None) -> float:

@@ -80,6 +80,15 @@ def test_closed_form(prior: Prior, kernel, k: Callable[[Tensor], Tensor]) -> Non
     torch.testing.assert_close(actual, naive(prior, z, k, h).detach(), rtol=1e-8, atol=1e-10)
 
 
+@pytest.mark.parametrize("z", [torch.randn(2, 3), torch.randn(3, 3)[[0, 0, 0, 0, 0, 1, 2]]])
+def test_samples_that_coincide_are_no_harm(z: Tensor) -> None:
+    """Two, or a chain that stood still: half of all pairs are in one place."""
+    prior, z = interacting_prior(), z.double()
+    h = (z[:, None] - z).square().sum(-1).mean().item() / math.log(len(z) + 1)
+    expected = naive(prior, z, lambda r: (1 + r) ** -0.5, h)
+    torch.testing.assert_close(kernel_stein_discrepancy(prior, z), expected.detach())
+
+
 def test_tiles_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     z = torch.rand(50, 3, dtype=torch.float64)
     whole = kernel_stein_discrepancy(interval_prior(), z)

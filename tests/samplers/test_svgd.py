@@ -87,8 +87,21 @@ def test_median_is_that_of_all_pairs(n: int) -> None:
     bandwidths = median_bandwidth(squared_distances(z, z), n).flatten()
     for group, bandwidth in zip(z.numpy(), bandwidths, strict=True):
         squares = ((group[:, None] - group) ** 2).sum(-1)
-        expected = np.sort(squares, axis=None)[(n * n - 1) // 2] / np.log(n + 1)
+        median = np.sort(squares, axis=None)[(n * n - 1) // 2]
+        expected = (median or squares.mean()) / np.log(n + 1)
         assert bandwidth.item() == pytest.approx(expected, rel=1e-9, abs=1e-30)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_where_half_of_the_pairs_coincide_the_bandwidth_is_of_their_mean(
+    dtype: torch.dtype,
+) -> None:
+    """Of 100 particles 80 in one place: the median is 0, or what rounding leaves of it."""
+    z = torch.randn(100, 3, dtype=dtype)
+    z[20:] = z[0]
+    bandwidth = median_bandwidth(squared_distances(z[None], z[None]), 100)
+    squares = ((z[:, None] - z).numpy().astype(float) ** 2).sum(-1)
+    assert bandwidth.item() == pytest.approx(squares.mean() / np.log(101), rel=1e-4)
 
 
 @pytest.mark.parametrize("tile", [2**18, 400])
@@ -113,10 +126,14 @@ def test_where_all_coincide_nothing_drives_them_apart(
     torch.testing.assert_close(SVGD(prior, per_dim).direction(z), prior.score(z))
 
 
-def test_two_particles_that_do_not_see_each_other_follow_their_scores() -> None:
-    """Of two, the median of all distances is the one of a particle from itself."""
+def test_two_particles_repel_each_other() -> None:
+    """By the mean of all four distances, ‖z − z′‖² / 2."""
     z = torch.tensor([[3.0, 1.0], [-2.0, 4.0]])
-    torch.testing.assert_close(SVGD(StandardNormal(2)).direction(z), -z / 2)
+    h = 17 / np.log(3)
+    k = np.exp(-34 / h)
+    apart = 2 * k * (z - z.flip(0)) / h
+    expected = (-z - k * z.flip(0) + apart) / 2
+    torch.testing.assert_close(SVGD(StandardNormal(2)).direction(z), expected)
 
 
 @pytest.mark.parametrize("per_dim", [False, True])

@@ -60,6 +60,9 @@ def spaced(z: Float[Tensor, "groups n features"]) -> Float[Tensor, "groups m fea
 def median_bandwidth(squares: Float[Tensor, "groups m m"], n: int) -> Float[Tensor, "groups 1 1"]:
     r"""h = med ‖z_i − z_j‖² / log(n + 1) over all pairs, so that Σ_j k(z_i, z_j) ≈ 1.
 
+    Where half of all pairs coincide but for rounding, as of two particles i = j do, the mean stands
+    in place of the median, which would be nothing.
+
     Arguments:
         squares: ‖z_i − z_j‖² of up to 256 of the particles.
         n: number of all.
@@ -69,8 +72,10 @@ def median_bandwidth(squares: Float[Tensor, "groups m m"], n: int) -> Float[Tens
         >>> median_bandwidth(squares, 3) * math.log(4)  # of 0 0 0 1 1 4 4 9 9
         tensor([[[1.]]])
     """
-    floor = torch.finfo(squares.dtype).eps ** 2  # coinciding particles
-    return (_median(squares) / math.log(n + 1)).clamp_min(floor).view(-1, 1, 1)
+    eps = torch.finfo(squares.dtype).eps
+    median, mean = _median(squares), squares.detach().mean((1, 2))
+    typical = torch.where(median > 16 * eps * mean, median, mean)
+    return (typical / math.log(n + 1)).clamp_min(eps**2).view(-1, 1, 1)  # all coincide
 
 
 def _median(squares: Float[Tensor, "groups m m"]) -> Float[Tensor, " groups"]:

@@ -13,7 +13,7 @@ from fisherae.counts import is_count
 from fisherae.errors import InputError
 from fisherae.functions import OfInputs
 from fisherae.one_dimensional.density import PolynomialDensity
-from fisherae.one_dimensional.hermite import binomials, in_powers
+from fisherae.one_dimensional.hermite import natural
 
 __all__ = [
     "Bernoulli",
@@ -180,10 +180,7 @@ class PolynomialPosterior:
     @property
     def eta(self) -> Float[Tensor, "batch dim order"]:
         r"""The natural parameters η_jk(x) of the monomials z_j^k."""
-        basis = in_powers(self.density.order, self.scale.device)
-        in_u = self.density.weight.double() @ basis.mT
-        in_z = binomials(-self.location / self.scale, 1 / self.scale, self.density.order)
-        return (in_z @ in_u[..., None])[..., 1:, 0].to(self.scale)
+        return natural(self.density.weight, self.location, self.scale).to(self.scale)
 
     def rsample(self, generator: Generator | None = None) -> Float[Tensor, "batch dim"]:
         r"""z = c + s ⊙ u with u_j = F_j⁻¹(v_j), v ~ U(0, 1), differentiable in c, s and w."""

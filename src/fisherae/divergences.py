@@ -4,7 +4,8 @@ Everything here is automatic differentiation: slow in many dimensions, but exact
 closed form. The training objectives use closed forms where there are any; these are their oracle.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -16,9 +17,11 @@ __all__ = [
     "HasLogProb",
     "LogDensity",
     "derivative",
+    "differentiating",
     "fisher_divergence",
     "hyvarinen_score",
     "laplacian",
+    "point",
     "score",
 ]
 
@@ -56,8 +59,8 @@ def score(
         -0.5
     """
     keep = torch.is_grad_enabled() if create_graph is None else create_graph
-    with torch.enable_grad():
-        x = x if x.requires_grad else x.detach().requires_grad_()
+    with differentiating():
+        x = point(x)
         return derivative(_log_density(p)(x), x, keep)
 
 
@@ -80,8 +83,8 @@ def hyvarinen_score(p: LogDensity, x: Float[Tensor, "*batch dim"]) -> Float[Tens
         1.0
     """
     keep = torch.is_grad_enabled()
-    with torch.enable_grad():
-        x = x if x.requires_grad else x.detach().requires_grad_()
+    with differentiating():
+        x = point(x)
         gradient = score(p, x, create_graph=True)
         result = gradient.square().sum(-1) / 2 + _divergence(gradient, x, keep)
     return result if keep else result.detach()
@@ -100,8 +103,8 @@ def laplacian(p: LogDensity, x: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*
         18.0
     """
     keep = torch.is_grad_enabled()
-    with torch.enable_grad():
-        x = x if x.requires_grad else x.detach().requires_grad_()
+    with differentiating():
+        x = point(x)
         result = _divergence(score(p, x, create_graph=True), x, keep)
     return result if keep else result.detach()
 
@@ -122,6 +125,27 @@ def fisher_divergence(
         4.5
     """
     return (score(p, x) - score(q, x)).square().sum(-1).mean() / 2
+
+
+@contextmanager
+def differentiating() -> Iterator[None]:
+    """Gradients are on inside, whatever was turned off outside: in inference mode autograd would
+    say without a word that all of them are zero.
+
+    Example:
+        >>> with torch.inference_mode(), differentiating():
+        ...     torch.is_grad_enabled(), torch.is_inference_mode_enabled()
+        (True, False)
+    """
+    with torch.inference_mode(False), torch.enable_grad():
+        yield
+
+
+def point(x: Tensor) -> Tensor:
+    """x to differentiate by: itself where it requires a gradient, else a leaf of its own."""
+    if x.requires_grad:
+        return x
+    return (x.clone() if x.is_inference() else x.detach()).requires_grad_()
 
 
 def _log_density(p: LogDensity) -> Callable[[Tensor], Tensor]:

@@ -8,7 +8,7 @@ from torch.func import jvp, vmap
 from fisherae.autoencoder import Autoencoder, evaluating
 from fisherae.counts import is_count
 from fisherae.distributions import Delta
-from fisherae.divergences import derivative
+from fisherae.divergences import derivative, differentiating, point
 from fisherae.errors import InputError
 from fisherae.priors import Prior
 
@@ -152,8 +152,8 @@ def _variance(error: Tensor) -> Tensor:
 
 def _slope_and_bend(prior: Prior, z: Tensor) -> tuple[Tensor, Tensor]:
     """∂ log p / ∂z_j and ∂² log p / ∂z_j²."""
-    with torch.inference_mode(False), torch.enable_grad():
-        z = z.clone().requires_grad_()
+    with differentiating():
+        z = point(z)
         score = prior.score(z)
         second = [derivative(score[:, j], z, create_graph=False)[:, j] for j in range(prior.dim)]
     return score.detach(), torch.stack(second, dim=1).detach()

@@ -110,6 +110,13 @@ def test_values_without_a_gradient(objective: nn.Module) -> None:
     torch.testing.assert_close(silent.total, seeded(objective, x).total)
 
 
+def test_values_in_inference_mode(objective: nn.Module) -> None:
+    x = torch.rand(6, *SHAPE)
+    with torch.inference_mode():
+        silent = seeded(objective, x.clone())
+    torch.testing.assert_close(silent.total, seeded(objective, x).total.detach())
+
+
 def test_leaves_its_input_alone(objective: nn.Module) -> None:
     x = torch.rand(6, *SHAPE)
     before = x.clone()

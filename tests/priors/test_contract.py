@@ -197,6 +197,24 @@ def test_values_without_gradients(prior, z):
     torch.testing.assert_close(score, prior.score(z).detach())
 
 
+@pytest.mark.parametrize("what", ["log_density", "score", "laplacian"])
+def test_values_in_inference_mode(prior, z, what):
+    """Where autograd would say that all gradients are zero."""
+    with torch.inference_mode():
+        value = getattr(prior, what)(z.clone())
+    torch.testing.assert_close(value, getattr(prior, what)(z).detach())
+
+
+def test_fit_in_inference_mode(make):
+    z, inside, outside = torch.randn(400, DIM), make(), make()
+    inside.load_state_dict(outside.state_dict())
+    with torch.inference_mode():
+        inside.fit(z.clone())
+    outside.fit(z)
+    for name, tensor in outside.state_dict().items():
+        torch.testing.assert_close(inside.state_dict()[name], tensor, msg=name)
+
+
 def test_state_dict_round_trip(make):
     torch.manual_seed(1)
     saved, fresh, z = make(), make(), torch.randn(5, DIM)
@@ -272,6 +290,49 @@ def test_fit_names_the_sample_that_is_not_finite(prior, value):
     z[17, 2] = value
     with pytest.raises(InputError, match=rf"z\[17, 2\] is {value}: .* finite"):
         prior.fit(z)
+
+
+@pytest.mark.parametrize(
+    "z",
+    [torch.full((50, DIM), torch.nan), torch.ones(50, DIM), 5 + torch.rand(2, DIM)],
+    ids=["nan", "constant", "few"],
+)
+def test_a_refused_fit_changes_nothing(make, z):
+    prior = make()
+    if isinstance(prior, (StandardNormal, ExponentialFamily)) and z.isfinite().all():
+        return  # some statistics are determined by any sample
+    before = {name: tensor.clone() for name, tensor in prior.state_dict().items()}
+    with pytest.raises(InputError):
+        prior.fit(z)
+    for name, tensor in before.items():
+        assert torch.equal(prior.state_dict()[name], tensor), name
+
+
+@pytest.mark.parametrize("family", [FactorablePolynomial, PairwisePolynomial])
+def test_a_refused_confine_changes_nothing(family):
+    prior = family(DIM, 4)
+    prior.set_eta(torch.eye(4)[3].expand(DIM, 4))  # rises on either side
+    prior.confine(torch.randn(50, DIM))
+    before = prior.support.clone()
+    assert before.isfinite().all()
+    with pytest.raises(InputError):
+        prior.confine(torch.full((50, DIM), torch.nan))
+    assert torch.equal(prior.support, before)
+
+
+@pytest.mark.parametrize("value", ["log_density", "laplacian", "eta", "pairs"])
+def test_what_was_computed_before_the_prior_follows_stays_differentiable(value):
+    prior, z = PairwisePolynomial(DIM, 4), torch.randn(5, DIM)
+    what = getattr(prior, value)
+    total = (what(z) if callable(what) else what).square().sum()
+    expected = torch.autograd.grad(
+        total, [prior.weight, prior.coupling], retain_graph=True, allow_unused=True
+    )
+    prior.follow(3 + z)
+    after = torch.autograd.grad(total, [prior.weight, prior.coupling], allow_unused=True)
+    for one, other in zip(after, expected, strict=True):
+        assert (one is None) == (other is None)
+        assert one is None or torch.equal(one, other)
 
 
 def test_the_density_is_zero_outside_its_support():

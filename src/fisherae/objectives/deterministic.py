@@ -11,6 +11,7 @@ from torch import Tensor
 from fisherae.autoencoder import Autoencoder
 from fisherae.counts import is_count
 from fisherae.distributions import Delta
+from fisherae.divergences import differentiating, point
 from fisherae.errors import InputError
 from fisherae.objectives.noise import graded_noise, require_noise
 from fisherae.objectives.terms import LossTerms, Objective
@@ -140,11 +141,11 @@ class ContractiveObjective(Objective):
     def forward(self, x: Float[Tensor, "batch *event"], reduce: bool = True) -> ContractiveTerms:
         r"""The terms, averaged over the batch, or per image where `reduce` is off."""
         differentiable = torch.is_grad_enabled()
-        with torch.enable_grad():
-            images = x.detach().requires_grad_()
+        with differentiating():
+            images = point(x.detach())
             z = self.model.encode(images).mean
             contraction = self.weight * squared_jacobian(z, images, self.probes)
-            terms = ContractiveTerms(-self.model.decode(z).log_prob(x), contraction)
+            terms = ContractiveTerms(-self.model.decode(z).log_prob(images.detach()), contraction)
         terms = terms if differentiable else terms.detach()
         return terms.mean() if reduce else terms
 

@@ -15,6 +15,7 @@ from fisherae.distributions import (
     Gaussian,
     GaussianLikelihood,
 )
+from fisherae.divergences import differentiating, point
 from fisherae.errors import InputError
 from fisherae.objectives.noise import graded_noise, require_noise
 from fisherae.objectives.terms import LossTerms, Objective
@@ -119,8 +120,8 @@ class FisherObjective(Objective):
         if not x.is_floating_point():
             raise InputError(f"the images are {x.dtype}: give floats, on which a score depends")
         differentiable = torch.is_grad_enabled()
-        with torch.enable_grad():
-            terms = self._terms(x.detach())
+        with differentiating():
+            terms = self._terms(point(x).detach())
         terms = terms if differentiable else terms.detach()
         return terms.mean() if reduce else terms
 

@@ -12,7 +12,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["binomials", "combined", "constant", "hermite", "in_powers", "series"]
+__all__ = [
+    "binomials",
+    "combined",
+    "constant",
+    "hermite",
+    "hermite_slopes",
+    "in_powers",
+    "natural",
+    "series",
+]
 
 
 @cache
@@ -40,6 +49,16 @@ def hermite(u: Float[Tensor, "*batch"], degree: int) -> list[Float[Tensor, "*bat
         before = h[n - 1] * -math.sqrt(n / (n + 1))
         h.append(torch.addcmul(before, u, h[n], value=1 / math.sqrt(n + 1)))
     return h[: degree + 1]
+
+
+def hermite_slopes(h: Sequence[Float[Tensor, "*batch"]]) -> list[Float[Tensor, "*batch"]]:
+    r"""The derivatives in u of h_0(u) … h_n(u), of which h consists: h_n′ = √n h_{n−1}.
+
+    Example:
+        >>> hermite_slopes(hermite(torch.tensor(2.0), 2))  # 0, 1, √2 u
+        [tensor(0.), tensor(1.), tensor(2.8284)]
+    """
+    return [torch.zeros_like(h[0]), *(math.sqrt(n) * before for n, before in enumerate(h[:-1], 1))]
 
 
 def combined(
@@ -88,6 +107,23 @@ def series(
 def _apart(weight: Float[Tensor, "*own terms"]) -> tuple[Tensor, ...]:
     """The terms, each by itself: strided, each product is slow."""
     return weight.movedim(-1, 0).contiguous().unbind()
+
+
+def natural(
+    weight: Float[Tensor, "*batch order"],
+    location: Float[Tensor, "*batch"],
+    scale: Float[Tensor, "*batch"],
+) -> Float[Tensor, "*batch order"]:
+    r"""η of Σ_k η_k z^k = Σ_k w_k t_k((z − location) / scale), up to a constant, in float64.
+
+    Example:
+        >>> natural(torch.tensor([0.0, -1.0]), torch.tensor(3.0), torch.tensor(2.0))  # N(3, 2²)
+        tensor([ 0.7500, -0.1250], dtype=torch.float64)
+    """
+    order = weight.shape[-1]
+    in_u = weight.double() @ in_powers(order, weight.device).mT
+    in_z = binomials(-location / scale, 1 / scale, order)
+    return (in_z @ in_u[..., None])[..., 1:, 0]
 
 
 def in_powers(order: int, device: torch.device) -> Float[Tensor, "powers order"]:

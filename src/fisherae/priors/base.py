@@ -83,8 +83,12 @@ class Prior(nn.Module):
         return self.support.isfinite().all(-1)
 
     def _outside(self, z: Tensor) -> Tensor:
-        lower, upper = self.support.unbind(-1)
-        return (z < lower) | (z > upper)
+        return _beyond(z, self.support)
+
+    @property
+    def _given_support(self) -> Float[Tensor, "dim 2"]:
+        """That of construction, in which samples to fit to must lie."""
+        return self.support
 
     def _check(self, z: Tensor) -> Tensor:
         if z.shape[-1] != self.dim:
@@ -105,12 +109,13 @@ class Prior(nn.Module):
                 f"prior: z[{row}, {column}] is {z[row, column].item()}: samples to fit to must be "
                 "finite"
             )
-        beyond = self._outside(z).nonzero().tolist()
+        support = self._given_support
+        beyond = _beyond(z, support).nonzero().tolist()
         if beyond:
             row, column = beyond[0]
             raise InputError(
                 f"prior: z[{row}, {column}] is {z[row, column].item()}, outside the support "
-                f"{self.support[column].tolist()}"
+                f"{support[column].tolist()}"
             )
         return z
 
@@ -164,6 +169,11 @@ class AncestralPrior(Prior):
     def is_normalizable(self) -> Bool[Tensor, " dim"]:
         r"""True per dimension: what can be drawn from is a density."""
         return torch.ones(self.dim, dtype=torch.bool, device=self.support.device)
+
+
+def _beyond(z: Tensor, support: Tensor) -> Tensor:
+    lower, upper = support.unbind(-1)
+    return (z < lower) | (z > upper)
 
 
 def check_count(name: str, value: object, least: int) -> None:

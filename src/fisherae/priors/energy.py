@@ -99,6 +99,7 @@ class EnergyPrior(Prior):
         r"""Δ_z log p(z) = ηᵀ Δ_z T − ‖W‖_F²."""
         return self._derivatives(z)[1]
 
+    @torch.inference_mode(False)
     @torch.no_grad()
     def fit(self, z: Float[Tensor, "n dim"], seed: int = 0) -> "EnergyPrior":
         r"""Score matching with the exact Laplacian, stopped on held-out samples, in place.

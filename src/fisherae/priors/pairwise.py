@@ -5,6 +5,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from fisherae.errors import InputError
+from fisherae.one_dimensional.hermite import hermite, hermite_slopes
 from fisherae.priors.polynomial import PolynomialPrior
 from fisherae.priors.score_matching import solve
 
@@ -84,10 +85,9 @@ class PairwisePolynomial(PolynomialPrior):
             InputError: if z is not finite, a dimension is constant, or the samples do not determine
                 the parameters (too few, or dependent dimensions).
         """
-        self.support.copy_(torch.tensor([-torch.inf, torch.inf]))
         z = self._samples(z)
-        self._standardise(z)
-        gram, target = self._moments(z)
+        location, scale = self._location_and_scale(z)
+        gram, target = self._moments((z - location) / scale)
         solution, rank = solve(gram, -target)
         if rank < len(gram):
             raise InputError(
@@ -96,39 +96,22 @@ class PairwisePolynomial(PolynomialPrior):
                 "depend on others"
             )
         own = self.weight.numel()
+        self.location.copy_(location)
+        self.scale.copy_(scale)
         self.weight.copy_(solution[:own].view_as(self.weight))
         self.coupling.copy_(solution[own:])
-        return self.confine(z)
+        self.confine(z)
+        return self
 
-    @torch.no_grad()
-    def confine(self, z: Float[Tensor, "n dim"]) -> "PairwisePolynomial":
-        r"""Confines to the range of the samples z, in place, each dimension in which the density
-        may not fall all the way from there to infinity. All others get the whole line.
-
-        A factorable density above this one tells: uᵀCu ≤ λ Σ_j D_j u_j² for any positive D, λ the
-        largest eigenvalue of D^{−½} C D^{−½}. With D_j = −E[u_j ∂ log p_j / ∂u_j] this decides
-        exactly for K = 2, where it falls if and only if the precision D − C is positive definite.
-        """
-        self.support.copy_(torch.tensor([-torch.inf, torch.inf]))
-        z = self._samples(z)
+    def _stretch(self, z: Tensor) -> Float[Tensor, " dim"]:
+        r"""λ D_j, for uᵀCu ≤ λ Σ_j D_j u_j² for any positive D, λ the largest eigenvalue of
+        D^{−½} C D^{−½}. With D_j = −E[u_j ∂ log p_j / ∂u_j] this decides exactly for K = 2, where
+        the density falls if and only if the precision D − C is positive definite."""
         inwards = -(self._standardised(z) * self._scores(z) * self.scale).mean(0)
         share = inwards.clamp_min(1e-6 * inwards.abs().max()).sqrt()
         largest = torch.linalg.eigvalsh(self._coupling / share / share[:, None])[-1]
-        span = torch.stack([z.amin(0), z.amax(0)], dim=-1)
-        falls = self._falls_beyond(span, largest * share.square())
-        self.support.copy_(torch.where(falls[:, None], self.support, span.to(self.support)))
-        return self
-
-    def _falls_beyond(self, span: Tensor, stretch: Tensor) -> Tensor:
-        r"""Whether Σ_k η_jk z_j^k + ½ stretch_j u_j² falls from the interval on, per dimension."""
-        lower, upper = span.unbind(-1)
-        distances = torch.logspace(-3, 6, 2_000).to(span)[:, None] * (upper - lower)
-
-        def slope(z: Tensor) -> Tensor:
-            return self._scores(z) * self.scale + stretch * self._standardised(z)
-
-        inwards = (slope(upper + distances) < 0) & (slope(lower - distances) > 0)
-        return inwards.all(0)
+        stretch: Tensor = largest * share.square()
+        return stretch
 
     @property
     def is_normalizable(self) -> Bool[Tensor, " dim"]:
@@ -149,13 +132,13 @@ class PairwisePolynomial(PolynomialPrior):
     def eta(self) -> Float[Tensor, "dim order"]:
         r"""The natural parameters η_jk of the monomials z_j^k."""
         eta = super().eta.clone()
-        eta[:, 0] -= self.pairs @ self.location
+        eta[:, 0] -= self.pairs @ self.location.clone()  # which `follow` changes in place
         return eta
 
     @property
     def pairs(self) -> Float[Tensor, "dim dim"]:
         r"""The natural parameters θ_ij of the products z_i z_j, symmetric, zero on the diagonal."""
-        return self._coupling / self.scale / self.scale[:, None]
+        return self._coupling / self._steady_scale / self._steady_scale[:, None]
 
     @torch.no_grad()
     def set_eta(
@@ -163,7 +146,7 @@ class PairwisePolynomial(PolynomialPrior):
     ) -> None:
         r"""Sets the natural parameters η_jk and θ_ij, in place; without θ there are no products."""
         if pairs is None:
-            pairs = torch.zeros(self.dim, self.dim)
+            pairs = self.coupling.new_zeros(self.dim, self.dim)
         symmetric = pairs.shape == (self.dim, self.dim) and torch.equal(pairs, pairs.mT)
         if not symmetric or pairs.diagonal().any():
             raise InputError(
@@ -187,19 +170,19 @@ class PairwisePolynomial(PolynomialPrior):
         upper = upper.index_put((first, second), self.coupling)
         return upper + upper.mT
 
-    def _moments(self, z: Tensor) -> tuple[Tensor, Tensor]:
+    def _moments(self, u: Tensor) -> tuple[Tensor, Tensor]:
         r"""Σ_j E ψ_j ψ_jᵀ and Σ_j E ∂ψ_j/∂u_j, the parameters in the order (w, θ)."""
-        u, own = self._standardised(z), torch.stack(self._hermite(z, self.order - 1), dim=-1)
-        slopes = torch.stack(self._hermite_slopes(z, self.order - 1), dim=-1).mean(0)
+        h = hermite(u, self.order - 1)
+        own, slopes = torch.stack(h, dim=-1), torch.stack(hermite_slopes(h), dim=-1).mean(0)
         count = self.weight.numel() + self.coupling.numel()
-        gram, target = z.new_zeros(count, count), z.new_zeros(count)
+        gram, target = u.new_zeros(count, count), u.new_zeros(count)
         first, second = self._places
         for j in range(self.dim):
             shared = (first == j) | (second == j)
             others = torch.where(first == j, second, first)[shared]
             psi = torch.cat([own[:, j], u[:, others]], dim=-1)
-            weights = j * self.order + torch.arange(self.order, device=z.device)
+            weights = j * self.order + torch.arange(self.order, device=u.device)
             places = torch.cat([weights, self.weight.numel() + shared.nonzero()[:, 0]])
-            gram[places[:, None], places] += psi.mT @ psi / len(z)
+            gram[places[:, None], places] += psi.mT @ psi / len(u)
             target[weights] += slopes[j]
         return gram, target

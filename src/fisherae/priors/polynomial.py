@@ -1,7 +1,6 @@
 r"""The factorable polynomial exponential family (FPE), eq. (13)."""
 
 import math
-from abc import abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -9,7 +8,14 @@ from jaxtyping import Bool, Float
 from torch import Generator, Tensor, nn
 
 from fisherae.errors import InputError
-from fisherae.one_dimensional.hermite import binomials, combined, hermite, in_powers, series
+from fisherae.one_dimensional.hermite import (
+    combined,
+    hermite,
+    hermite_slopes,
+    in_powers,
+    natural,
+    series,
+)
 from fisherae.priors.base import FactorablePrior, Interval, Prior, check_count
 from fisherae.priors.score_matching import boundary_weight, solve
 
@@ -38,28 +44,70 @@ class PolynomialPrior(Prior):
         super().__init__(dim, support)
         check_count("order", order, least=2)
         self.order = order
+        self._keeps_support = support is not None
         weight = torch.zeros(dim, order)
         weight[:, 1] = -1.0
         self.weight = nn.Parameter(weight)
         self.register_buffer("location", torch.zeros(dim))
         self.register_buffer("scale", torch.ones(dim))
 
-    @abstractmethod
-    def confine(self, z: Float[Tensor, "n dim"]) -> "PolynomialPrior":
-        """Confines to the range of the samples z, in place, the dimensions that need it for the
-        prior to be proper."""
-
     def laplacian(self, z: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch"]:
         r"""Δ_z log p = Σ_jk k (k − 1) η_jk z_j^{k−2}."""
-        slopes = combined(self.weight, self._hermite_slopes(z, self.order - 1))
-        return (slopes / self.scale.square()).sum(-1)
+        h = hermite(self._standardised(z), self.order - 1)
+        slopes: Tensor = combined(self.weight, hermite_slopes(h))
+        return (slopes / self._steady_scale.square()).sum(-1)
+
+    @torch.no_grad()
+    def confine(self, z: Float[Tensor, "n dim"]) -> "PolynomialPrior":
+        r"""Confines to the range of the samples z, in place, each dimension in which the density
+        may not fall all the way from there to infinity.
+
+        Improper dimensions rise somewhere, but so do proper ones that a tiny leading coefficient
+        turns only far away: there they may have more mass than among the samples. All other
+        dimensions get the whole line. A support given at construction is kept.
+
+        Raises:
+            InputError: if z is not finite, or outside a given support.
+        """
+        z = self._samples(z)
+        self.support.copy_(self._given_support)
+        if not self._keeps_support:
+            span = torch.stack([z.amin(0), z.amax(0)], dim=-1)
+            falls = self.is_normalizable & self._falls_beyond(span, self._stretch(z))
+            self.support.copy_(torch.where(falls[:, None], self.support, span.to(self.support)))
+        return self
+
+    @property
+    def is_normalizable(self) -> Bool[Tensor, " dim"]:
+        raise NotImplementedError
+
+    def _stretch(self, z: Tensor) -> Float[Tensor, " dim"]:
+        r"""By which the density is at most exp(½ Σ_j stretch_j u_j²) of that without products of
+        latents, from samples z; 0 where there are none."""
+        return torch.zeros_like(z[0])
+
+    def _falls_beyond(self, span: Tensor, stretch: Tensor) -> Bool[Tensor, " dim"]:
+        r"""Whether Σ_k η_jk z_j^k + ½ stretch_j u_j² falls from the interval on, per dimension."""
+        lower, upper = span.unbind(-1)
+        distances = torch.logspace(-3, 6, 2_000).to(span)[:, None] * (upper - lower)
+
+        def slope(z: Tensor) -> Tensor:
+            return self._scores(z) * self.scale + stretch * self._standardised(z)
+
+        inwards = (slope(upper + distances) < 0) & (slope(lower - distances) > 0)
+        return inwards.all(0)
+
+    @property
+    def _given_support(self) -> Float[Tensor, "dim 2"]:
+        """What it has else, a fit or `confine` gave it."""
+        if self._keeps_support:
+            return self.support
+        return torch.tensor([-torch.inf, torch.inf]).to(self.support).expand_as(self.support)
 
     @property
     def eta(self) -> Float[Tensor, "dim order"]:
         r"""The natural parameters η_jk of the monomials z_j^k, as in the paper."""
-        in_u = in_powers(self.order, self.weight.device) @ _column(self.weight)
-        in_z = binomials(-self.location / self.scale, 1 / self.scale, self.order) @ in_u
-        return in_z[:, 1:, 0].to(self.weight.dtype)
+        return natural(self.weight, self.location, self.scale).to(self.weight.dtype)
 
     @torch.no_grad()
     def set_eta(self, eta: Float[Tensor, "dim order"]) -> None:
@@ -70,8 +118,9 @@ class PolynomialPrior(Prior):
             )
         self.location.zero_()
         self.scale.fill_(1.0)
+        self.support.copy_(self._given_support)
         basis = in_powers(self.order, self.weight.device)[1:]  # the constant is free
-        self.weight.copy_(torch.linalg.solve(basis, _column(eta))[..., 0])
+        self.weight.copy_(torch.linalg.solve(basis, eta.double()[..., None])[..., 0])
 
     @property
     def _leading(self) -> tuple[Tensor, Tensor]:
@@ -84,7 +133,9 @@ class PolynomialPrior(Prior):
     def _log_densities(self, z: Tensor) -> Float[Tensor, "*batch dim"]:
         r"""Σ_k η_jk z_j^k, up to a constant, wherever z is."""
         powers = torch.arange(1, self.order + 1, dtype=z.dtype, device=z.device)
-        return combined(self.weight * powers.rsqrt(), self._hermite(z, self.order)[1:])
+        return combined(
+            self.weight * powers.rsqrt(), hermite(self._standardised(z), self.order)[1:]
+        )
 
     def _scores(self, z: Tensor) -> Float[Tensor, "*batch dim"]:
         r"""Σ_k k η_jk z_j^{k−1}."""
@@ -117,11 +168,10 @@ class PolynomialPrior(Prior):
     def spread(self) -> Float[Tensor, " dim"]:
         return self.scale
 
-    def _standardise(self, z: Tensor) -> None:
-        """Takes location and scale from samples."""
+    def _location_and_scale(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Of samples to fit to, as precise as they can be kept."""
         mean, std = self._mean_and_std(z)
-        self.location.copy_(mean)
-        self.scale.copy_(std)
+        return mean.to(self.location).to(z), std.to(self.scale).to(z)
 
     def _standardised(self, z: Tensor) -> Tensor:
         """u."""
@@ -131,15 +181,6 @@ class PolynomialPrior(Prior):
     def _steady_scale(self) -> Tensor:
         """s as it is now, for autograd, which keeps it; `follow` changes it in place."""
         return self.scale.clone() if torch.is_grad_enabled() else self.scale
-
-    def _hermite(self, z: Tensor, degree: int) -> list[Tensor]:
-        r"""h_0(u) … h_degree(u)."""
-        return hermite(self._standardised(z), degree)
-
-    def _hermite_slopes(self, z: Tensor, degree: int) -> list[Tensor]:
-        r"""Their derivatives in u: h_n′ = √n h_{n−1}."""
-        h = self._hermite(z, degree)
-        return [torch.zeros_like(h[0]), *(math.sqrt(n) * h[n - 1] for n in range(1, degree + 1))]
 
 
 class FactorablePolynomial(PolynomialPrior, FactorablePrior):
@@ -169,10 +210,6 @@ class FactorablePolynomial(PolynomialPrior, FactorablePrior):
         >>> prior.is_normalizable
         tensor([True])
     """
-
-    def __init__(self, dim: int, order: int, support: Interval | Sequence[Interval] | None = None):
-        super().__init__(dim, order, support)
-        self._keeps_support = support is not None
 
     @property
     def spec(self) -> dict[str, object]:
@@ -207,19 +244,15 @@ class FactorablePolynomial(PolynomialPrior, FactorablePrior):
             InputError: if z is not finite or outside a given support, there are too few samples, or
                 a dimension has too few different values.
         """
-        if not self._keeps_support:
-            self.support.copy_(torch.tensor([-torch.inf, torch.inf]))
         z = self._samples(z)
         if len(z) <= self.order:
             raise InputError(f"prior: {len(z)} samples cannot determine {self.order} parameters")
-        self._standardise(z)
-        psi, psi_slope = (
-            torch.stack(basis(z, self.order - 1), dim=-1)
-            for basis in (self._hermite, self._hermite_slopes)
-        )
-        g, g_slope = (part[..., None] for part in boundary_weight(z, self.support))
+        location, scale = self._location_and_scale(z)
+        h = hermite((z - location) / scale, self.order - 1)
+        psi, psi_slope = torch.stack(h, dim=-1), torch.stack(hermite_slopes(h), dim=-1)
+        g, g_slope = (part[..., None] for part in boundary_weight(z, self._given_support))
         gram = torch.einsum("njk,njl->jkl", g * psi, psi) / len(z)
-        target = (g * psi_slope + self.scale[:, None] * g_slope * psi).mean(0)
+        target = (g * psi_slope + scale[:, None] * g_slope * psi).mean(0)
         weight, rank = solve(gram, -target)
         if bool((rank < self.order).any()):
             j = int((rank < self.order).nonzero()[0])
@@ -227,32 +260,11 @@ class FactorablePolynomial(PolynomialPrior, FactorablePrior):
                 f"prior: latent dimension {j} has too few different values to determine "
                 f"{self.order} parameters; give more samples or lower the order"
             )
+        self.location.copy_(location)
+        self.scale.copy_(scale)
         self.weight.copy_(weight)
-        return self.confine(z)
-
-    @torch.no_grad()
-    def confine(self, z: Float[Tensor, "n dim"]) -> "FactorablePolynomial":
-        r"""Confines to the range of the samples z, in place, each dimension whose density does not
-        fall all the way from there to infinity.
-
-        Improper dimensions rise somewhere, but so do proper ones that a tiny leading coefficient
-        turns only far away: there they may have more mass than among the samples. All other
-        dimensions get the whole line. A support given at construction is kept.
-        """
-        if not self._keeps_support:
-            self.support.copy_(torch.tensor([-torch.inf, torch.inf]))
-            z = self._samples(z)
-            span = torch.stack([z.amin(0), z.amax(0)], dim=-1).to(self.support)
-            falls = self.is_normalizable & self._falls_beyond(span)
-            self.support.copy_(torch.where(falls[:, None], self.support, span))
+        self.confine(z)
         return self
-
-    def _falls_beyond(self, span: Tensor) -> Tensor:
-        """Whether the score points back at the interval from wherever outside, per dimension."""
-        lower, upper = span.unbind(-1)
-        distances = torch.logspace(-3, 6, 2_000).to(span)[:, None] * (upper - lower)
-        inwards = (self.score(upper + distances) < 0) & (self.score(lower - distances) > 0)
-        return inwards.all(0)
 
     @property
     def is_normalizable(self) -> Bool[Tensor, " dim"]:
@@ -268,7 +280,3 @@ class FactorablePolynomial(PolynomialPrior, FactorablePrior):
 def _json_intervals(support: Tensor) -> list[list[float | None]]:
     """JSON knows no infinity."""
     return [[end if math.isfinite(end) else None for end in pair] for pair in support.tolist()]
-
-
-def _column(rows: Tensor) -> Tensor:
-    return rows.double()[..., None]

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from fisherae.divergences import differentiating, point
 from fisherae.errors import InputError
 from fisherae.priors import Prior
 from fisherae.priors.score_matching import boundary_weight
@@ -109,7 +110,8 @@ def _stein_kernel_at_zero(at: Weighted, kernel: Kernel, h: Tensor) -> Float[Tens
 
 def _derivatives(kernel: Kernel, r: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """k, −k′ and k″ at r."""
-    with torch.enable_grad():
-        k, fall = kernel(r.requires_grad_().clone())
+    with differentiating():
+        r = point(r)
+        k, fall = kernel(r.clone())
         (bend,) = torch.autograd.grad(-fall.sum(), r)
     return k.detach(), fall.detach(), bend

@@ -125,6 +125,7 @@ def test_reconstruction_decodes_the_posterior_mean(x):
     model = make()
     mean, _ = model.encoder(x).split(DIM, dim=1)
     assert torch.equal(model.reconstruct(x), model.decoder(mean))
+    assert torch.equal(model(x), model.decoder(mean))
 
 
 def test_own_modules_and_own_shapes():

@@ -88,6 +88,16 @@ def test_refined_features_explain_noisy_rows_better(digits: FisherAutoencoder) -
     assert_allclose(digits.transform(X[TEST]), alone)
 
 
+def test_any_default_dtype_will_do() -> None:
+    torch.set_default_dtype(torch.float64)
+    try:
+        estimator = tiny(epochs=1).fit(X[TRAIN])
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert np.isfinite(estimator.loss_curve_).all()
+    assert estimator.transform(X[TEST].astype(np.float32)).dtype == np.float32
+
+
 def test_loss_falls(digits: FisherAutoencoder) -> None:
     assert len(digits.loss_curve_) == digits.epochs
     assert digits.loss_curve_[-1] < digits.loss_curve_[0]

@@ -11,8 +11,11 @@ if TYPE_CHECKING:
     from fisherae import networks
     from fisherae.autoencoder import Autoencoder, load
     from fisherae.distributions import (
+        Bernoulli,
         BernoulliLikelihood,
+        Delta,
         DiagonalGaussian,
+        Gaussian,
         GaussianLikelihood,
         PolynomialPosterior,
     )
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
         DenoisingObjective,
         ElboObjective,
         FisherObjective,
+        Objective,
         RegularizedObjective,
         WaeGanObjective,
         WaeMmdObjective,
@@ -35,6 +39,7 @@ if TYPE_CHECKING:
         FactorablePolynomial,
         GaussianMixture,
         PairwisePolynomial,
+        Prior,
         StandardNormal,
     )
     from fisherae.samplers import sample
@@ -43,8 +48,10 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Autoencoder",
+    "Bernoulli",
     "BernoulliLikelihood",
     "ContractiveObjective",
+    "Delta",
     "DenoisingObjective",
     "DiagonalGaussian",
     "ElboObjective",
@@ -53,12 +60,15 @@ __all__ = [
     "FactorablePolynomial",
     "FisherAutoencoder",
     "FisherObjective",
+    "Gaussian",
     "GaussianLikelihood",
     "GaussianMixture",
     "InputError",
     "NonFiniteError",
+    "Objective",
     "PairwisePolynomial",
     "PolynomialPosterior",
+    "Prior",
     "RegularizedObjective",
     "StandardNormal",
     "WaeGanObjective",
@@ -76,8 +86,11 @@ __all__ = [
 _HOMES = {
     "autoencoder": ("Autoencoder", "load"),
     "distributions": (
+        "Bernoulli",
         "BernoulliLikelihood",
+        "Delta",
         "DiagonalGaussian",
+        "Gaussian",
         "GaussianLikelihood",
         "PolynomialPosterior",
     ),
@@ -90,6 +103,7 @@ _HOMES = {
         "DenoisingObjective",
         "ElboObjective",
         "FisherObjective",
+        "Objective",
         "RegularizedObjective",
         "WaeGanObjective",
         "WaeMmdObjective",
@@ -100,6 +114,7 @@ _HOMES = {
         "FactorablePolynomial",
         "GaussianMixture",
         "PairwisePolynomial",
+        "Prior",
         "StandardNormal",
     ),
     "samplers": ("sample",),

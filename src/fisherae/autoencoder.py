@@ -152,6 +152,10 @@ class Autoencoder(nn.Module):
         image: Tensor = self.decode(self.encode(x).mean).mean
         return image
 
+    def forward(self, x: Float[Tensor, "batch *event"]) -> Float[Tensor, "batch *event"]:
+        r"""The reconstruction, see `reconstruct`."""
+        return self.reconstruct(x)
+
     @torch.no_grad()
     def sample(
         self,

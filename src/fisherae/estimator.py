@@ -132,7 +132,7 @@ class FisherAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         self.scale_ = scale if scale > rounding else 1.0
         x = self._standardized(data).float()
         with _seeded(self.random_state):
-            objective = self._objective()
+            objective = self._objective().float()
             self.loss_curve_ = list(self._train(objective, x))
             model = objective.model.eval()
             model.prior = _fitted_prior(model, x, _plain(self.order))

@@ -125,6 +125,13 @@ def test_leaves_its_input_alone(objective: nn.Module) -> None:
     assert torch.equal(x, before)
 
 
+def test_what_the_encoder_sees(objective: nn.Module) -> None:
+    x = torch.rand(6, *SHAPE)
+    noise = getattr(objective, "noise", 0.0)
+    assert objective.seen(x).shape == x.shape
+    assert torch.equal(objective.seen(x), x) == (noise == 0)
+
+
 def test_same_seed_same_loss(objective: nn.Module) -> None:
     x = torch.rand(6, *SHAPE)
     assert torch.equal(seeded(objective, x).total, seeded(objective, x).total)

@@ -1,6 +1,7 @@
 """Plain, denoising, contractive and regularised auto-encoders against closed forms of linear ones,
 their gradients against finite differences, and what each term reaches."""
 
+import inspect
 import math
 from collections.abc import Callable, Iterator
 
@@ -238,3 +239,10 @@ def test_unusable_noise(noise: float) -> None:
 def test_unusable_probes(probes: object) -> None:
     with pytest.raises(fae.InputError, match=f"probes must be at least 1, or None.*got {probes}"):
         fae.ContractiveObjective(curved(), 0.1, probes)
+
+
+def test_whole_numbers_have_no_jacobian() -> None:
+    objective = fae.ContractiveObjective(curved())
+    forward = inspect.unwrap(fae.ContractiveObjective.forward)  # without the tests' type checker
+    with pytest.raises(fae.InputError, match=r"the images are torch\.int64: give floats"):
+        forward(objective, torch.ones(3, D, dtype=torch.long))

@@ -159,5 +159,5 @@ def test_what_is_refused():
     with pytest.raises(fae.InputError, match="StandardNormal prior, got FactorablePolynomial"):
         fae.WaeGanObjective(other, discriminator)
     for weight in (0.0, -1.0, float("nan")):
-        with pytest.raises(fae.InputError, match=f"λ must be positive, got {weight}"):
+        with pytest.raises(fae.InputError, match=f"λ must be positive and finite, got {weight}"):
             fae.WaeGanObjective(wae(), discriminator, weight)

@@ -157,7 +157,7 @@ def test_what_is_refused() -> None:
     with pytest.raises(fae.InputError, match="WAE-MMD draws from a StandardNormal prior, got Fac"):
         fae.WaeMmdObjective(wae(fae.FactorablePolynomial(DIM, 4)))
     for weight in (0.0, -1.0, math.nan):
-        with pytest.raises(fae.InputError, match=f"λ must be positive, got {weight}"):
+        with pytest.raises(fae.InputError, match=f"λ must be positive and finite, got {weight}"):
             fae.WaeMmdObjective(wae(), weight)
     with pytest.raises(fae.InputError, match="one image has no distribution: give more"):
         fae.WaeMmdObjective(wae())(torch.rand(1, PIXELS))

@@ -78,3 +78,19 @@ def test_a_constant_statistic_is_not_determined():
 def test_normalisability_is_known_on_a_finite_support_only(support, expected):
     known = ExponentialFamily(2, torch.square, support=support).is_normalizable
     assert (known if known is None else known.tolist()) == expected
+
+
+@pytest.mark.parametrize("part", ["statistics", "carrier"])
+def test_functions_that_do_not_follow_the_dtype_of_z_are_named(part):
+    mix, weights = torch.randn(3, 4), torch.randn(3)
+    functions = {
+        "statistics": lambda z: (z @ mix.to(z)).square(),
+        "carrier": lambda z: z @ weights.to(z),
+    }
+    z = torch.randn(100, 3)
+    assert ExponentialFamily(3, **functions).fit(z).eta.isfinite().all()
+    functions[part] = (
+        (lambda z: (z @ mix).square()) if part == "statistics" else lambda z: z.float().sum(-1)
+    )
+    with pytest.raises(InputError, match=f"the {part} must compute in the dtype of z"):
+        ExponentialFamily(3, **functions).fit(z)

@@ -1,6 +1,7 @@
 import copy
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
@@ -22,7 +23,7 @@ def first_of(model: fae.Autoencoder) -> tuple[nn.Module, nn.BatchNorm2d]:
 
 def test_statistics_are_means_over_batches() -> None:
     model, images = small(), torch.randint(256, (40, 1, 8, 8), dtype=torch.uint8)
-    settle_normalization(model, images, batch_size=16, value_range=(0.0, 1.0))
+    settle_normalization(fae.ElboObjective(model), images, batch_size=16, value_range=(0.0, 1.0))
     before, norm = first_of(model)
     with torch.no_grad():
         batches = [before(part.float() / 255).double().numpy() for part in images[:32].split(16)]
@@ -36,7 +37,9 @@ def test_statistics_are_means_over_batches() -> None:
 def test_nothing_else_changes() -> None:
     model = small().eval()
     before = copy.deepcopy(model)
-    settle_normalization(model, torch.rand(32, 1, 8, 8), batch_size=8, value_range=(0.0, 1.0))
+    settle_normalization(
+        fae.ElboObjective(model), torch.rand(32, 1, 8, 8), batch_size=8, value_range=(0.0, 1.0)
+    )
     assert not model.training
     momenta = [layer.momentum for layer in model.modules() if isinstance(layer, nn.BatchNorm2d)]
     assert set(momenta) == {0.1}
@@ -49,7 +52,7 @@ def test_a_model_that_is_shifted_is_cured() -> None:
     networks = fae.networks.mnist
     model = fae.Autoencoder(networks.encoder(2), networks.decoder(2), fae.StandardNormal(2))
     images = torch.rand(64, 1, 28, 28)
-    settle_normalization(model, images, 32, (0.0, 1.0))
+    settle_normalization(fae.ElboObjective(model), images, 32, (0.0, 1.0))
     with torch.no_grad():
         heads = model.encoder[-2].bias
         heads[:2] += 5.0
@@ -60,5 +63,24 @@ def test_a_model_that_is_shifted_is_cured() -> None:
 
         trained = copy.deepcopy(model).train().reconstruct(images)
         lagging = error()
-        settle_normalization(model, images, 32, (0.0, 1.0))
+        settle_normalization(fae.ElboObjective(model), images, 32, (0.0, 1.0))
         assert error() < lagging / 10
+
+
+@pytest.mark.parametrize("denoising", ["fisher", "dae"])
+def test_statistics_are_of_the_noisy_images_that_a_denoising_encoder_sees(denoising: str) -> None:
+    """Black images under noise of variance v: the first layer's outputs have variance v ‖w‖²."""
+    posterior, outputs = ("gaussian", 2) if denoising == "fisher" else ("delta", 1)
+    encoder = nn.Sequential(
+        nn.Flatten(), nn.Linear(64, 8), nn.BatchNorm1d(8), nn.Linear(8, outputs)
+    )
+    decoder = fae.networks.mlp.decoder((1, 8, 8), 1)
+    model = fae.Autoencoder(encoder, decoder, fae.StandardNormal(1), posterior=posterior)
+    objective = (
+        fae.FisherObjective(model, noise=9.0)
+        if denoising == "fisher"
+        else fae.DenoisingObjective(model, noise=9.0, graded=True)
+    )
+    settle_normalization(objective, torch.zeros(4096, 1, 8, 8), 512, (0.0, 1.0))
+    expected = 9.0 / 9 * encoder[1].weight.square().sum(1)  # v = 9 u⁸, E u⁸ = 1/9
+    torch.testing.assert_close(encoder[2].running_var, expected, rtol=0.15, atol=0)

@@ -3,16 +3,24 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 
+import fisherae as fae
+from fisherae.files import read_tensors
+from fisherae.recipes.named import recipe
+from fisherae.recipes.run import train_recipe
 from fisherae.training.checkpoint import Checkpoint
 from fisherae.training.config import TrainingConfig
 from fisherae.training.device import start_accelerator
 from fisherae.training.loop import train
 from fisherae.training.run import RunDirectory
+
+LATENTS = 5 + 3 * torch.randn(32, 3, generator=torch.Generator().manual_seed(0))
 
 
 def fit(objective: Any, batches: Any, path: Path, epochs: int, resume: bool = False) -> None:
@@ -34,7 +42,7 @@ def test_two_processes_train_what_one_trains(
     fit(regression(), batches, runs["one"].path, epochs=3)
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command = [sys.executable, *launch, __file__, str(tmp_path)]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=120, env=os.environ)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300, env=os.environ)
     assert result.returncode == 0, result.stderr
 
     one, two = weights(runs["one"].path), weights(runs["two"].path)
@@ -50,6 +58,28 @@ def test_two_processes_train_what_one_trains(
     assert untimed(runs["noisy"]) == untimed(runs["resumed"])
     random = Checkpoint.latest(runs["noisy"].checkpoints).random["cpu"]
     assert not torch.equal(random[0], random[1])
+
+    # A prior follows the latents of all processes.
+    alone = follow(LATENTS)
+    for rank in (0, 1):
+        together = read_tensors(tmp_path / f"prior-{rank}.safetensors")
+        for name, value in alone.items():
+            torch.testing.assert_close(together[name], value)
+
+    # Each process returns the model that the first has made of the last weights.
+    saved = fae.load(tmp_path / "recipe").state_dict()
+    assert saved["prior.support"].isfinite().all()
+    for rank in (0, 1):
+        returned = read_tensors(tmp_path / f"model-{rank}.safetensors")
+        for name, value in saved.items():
+            assert torch.equal(returned[name], value), name
+
+
+def follow(z: torch.Tensor) -> dict[str, torch.Tensor]:
+    prior = fae.FactorablePolynomial(3, 4)
+    for _ in range(100):
+        prior.follow(z)
+    return prior.state_dict()
 
 
 def main(directory: Path) -> None:
@@ -71,6 +101,18 @@ def main(directory: Path) -> None:
     work("noisy", 0.5, 3)
     work("resumed", 0.5, 2)
     work("resumed", 0.5, 3, resume=True)
+
+    save_file(follow(LATENTS[rank::2]), directory / f"prior-{rank}.safetensors")
+
+    paper = recipe("digits-fisher", "paper")
+    paper = replace(
+        paper,
+        data=replace(paper.data, limit=64),
+        training=replace(paper.training, epochs=1, batch_size=16, device="cpu"),
+    )
+    model = train_recipe(paper, directory / "recipe", progress=False)
+    state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    save_file(state, directory / f"model-{rank}.safetensors")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from fisherae.one_dimensional.density import PolynomialDensity
 from fisherae.recipes.build import build_objective
 from fisherae.recipes.named import recipe
 from fisherae.recipes.run import train_recipe
@@ -25,6 +26,35 @@ def test_autocast_agrees_with_float32(family: str) -> None:
     for name, term in full.by_name().items():
         assert half.by_name()[name].dtype == torch.float32
         torch.testing.assert_close(half.by_name()[name], term, rtol=0.03, atol=1e-3)
+
+
+@pytest.mark.parametrize("prior", ["factorable", "pairwise", "energy"])
+def test_the_prior_computes_in_float32(prior: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = recipe("digits-fisher")
+    chosen = replace(chosen, objective=replace(chosen.objective, prior=prior))
+    torch.manual_seed(0)
+    objective = build_objective(chosen, (1, 8, 8))
+    own = objective.model.prior
+    for parameter in own.parameters():
+        torch.nn.init.normal_(parameter)
+    seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+    score = own.score
+    monkeypatch.setattr(own, "score", lambda z: seen.append((z, score(z))) or seen[-1][1])
+    with torch.autocast("cpu", torch.bfloat16):
+        objective.eval()(torch.rand(16, 1, 8, 8))
+    ((z, under_autocast),) = seen
+    assert torch.equal(under_autocast, score(z))
+
+
+def test_moments_of_a_posterior_and_their_slopes_stay_in_float32() -> None:
+    weight = torch.tensor([[0.3, -1.0, 0.1, -0.4]], requires_grad=True)
+    slopes = []
+    for half in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            density = PolynomialDensity(weight)
+            total = density.moments.sum() + density.log_normalizer.sum()
+        slopes.append(torch.autograd.grad(total, weight)[0])
+    assert torch.equal(*slopes)
 
 
 def test_loss_curves_agree(tmp_path: Path) -> None:

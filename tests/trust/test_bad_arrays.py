@@ -1,5 +1,6 @@
 """Arrays, tensors and numbers that cannot be used: an `InputError` that says which, and why."""
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -219,7 +220,12 @@ CASES: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "fisher: samples": (
         lambda: fae.FisherObjective(model(), samples=0),
-        "samples must be at least",
+        "samples must be a whole number, at least 1, got 0",
+    ),
+    "fisher: no images": (lambda: fae.FisherObjective(model())(FLOATS[:0]), "no images"),
+    "fisher: part of no images": (
+        lambda: fae.FisherObjective(model(), score_fraction=0.5)(FLOATS[:0]),
+        "no images",
     ),
     "fisher: noise": (lambda: fae.FisherObjective(model(), noise=-1.0), "variance must be"),
     "fisher: fraction": (lambda: fae.FisherObjective(model(), score_fraction=NAN), "got nan"),
@@ -244,6 +250,7 @@ CASES: dict[str, tuple[Callable[[], Any], str]] = {
         "WAE-GAN draws from a StandardNormal prior, got GaussianMixture",
     ),
     "wae: weight": (lambda: fae.WaeGanObjective(model(), nn.Identity(), NAN), "must be positive"),
+    "wae-mmd: weight": (lambda: fae.WaeMmdObjective(model(), math.inf), "positive and finite, got"),
     # samplers
     "sampler: none": (lambda: fae.sample(fae.StandardNormal(2), 0), "n must be"),
     "sampler: unknown": (lambda: fae.sample(fae.StandardNormal(2), 3, "magic"), "'magic'"),

@@ -76,7 +76,7 @@ CASES: dict[str, Case] = {
     "order: huge": (f"{DIGITS} --order {10**12}", "at most 2147483647 is possible"),
     "variance: zero": (f"{DIGITS} --variance 0", "variance must be a positive number, got 0"),
     "variance: nan": (f"{DIGITS} --variance nan", "variance must be a positive number, got nan"),
-    "samples": (f"{DIGITS} --samples 0", "samples must be at least 1, got 0"),
+    "samples": (f"{DIGITS} --samples 0", "samples must be a whole number, at least 1, got 0"),
     "noise seen": (f"{DIGITS} --noise -1", "noise must be ≥ 0 and finite, got -1"),
     "score fraction": (f"{DIGITS} --score-fraction 0", "score_fraction must lie in (0, 1], got 0"),
     "score fraction: nan": (f"{DIGITS} --score-fraction nan", "score_fraction must lie in (0, 1]"),

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 
 from fisherae.autoencoder import Autoencoder, evaluating
+from fisherae.counts import is_count
 from fisherae.distributions import DiagonalGaussian
 from fisherae.errors import InputError
 from fisherae.priors import FactorablePrior, GaussianMixture, Prior
@@ -67,15 +68,15 @@ def log_likelihood(
         >>> log_likelihood(model, torch.rand(4, 1, 28, 28), samples=10).values.shape
         torch.Size([4])
     """
-    if samples < 1:
-        raise InputError(f"samples must be at least 1, got {samples}")
+    if not is_count(samples):
+        raise InputError(f"samples must be a whole number, at least 1, got {samples!r}")
     constant = log_normalizer(model.prior)
     with evaluating(model):
         q = model.encode(x)
         if not isinstance(q, DiagonalGaussian):
             raise InputError(
-                f"the log-likelihood needs a Gaussian posterior, got {type(q).__name__}: a "
-                "deterministic encoder has no density to draw latents from"
+                "the log-likelihood draws latents from a Gaussian posterior, got "
+                f"{type(q).__name__}"
             )
         size = max(1, AT_ONCE // max(x[:1].numel(), model.dim) // max(1, len(x)))
         parts = [

@@ -13,7 +13,8 @@ from fisherae.counts import is_count
 from fisherae.distributions import Delta
 from fisherae.divergences import differentiating, point
 from fisherae.errors import InputError
-from fisherae.objectives.noise import graded_noise, require_noise
+from fisherae.objectives.checks import require_images, require_noise, require_positive
+from fisherae.objectives.noise import graded_noise
 from fisherae.objectives.terms import LossTerms, Objective
 
 __all__ = [
@@ -76,11 +77,11 @@ class DenoisingObjective(Objective):
 
     def forward(self, x: Float[Tensor, "batch *event"], reduce: bool = True) -> DenoisingTerms:
         r"""The term, averaged over the batch, or per image where `reduce` is off."""
-        z = self.model.encode(self._corrupted(x)).mean
+        z = self.model.encode(self.seen(x)).mean
         terms = DenoisingTerms(-self.model.decode(z).log_prob(x))
         return terms.mean() if reduce else terms
 
-    def _corrupted(self, x: Tensor) -> Tensor:
+    def seen(self, x: Tensor) -> Tensor:
         if not self.noise:
             return x
         if self.graded:
@@ -132,7 +133,7 @@ class ContractiveObjective(Objective):
     def __init__(self, model: Autoencoder, weight: float = 0.1, probes: int | None = 1):
         super().__init__(model)
         _require_deterministic(model, "a contractive auto-encoder")
-        _require_positive("the contraction's weight λ", weight)
+        require_positive("the contraction's weight λ", weight)
         if probes is not None and not is_count(probes):
             raise InputError(f"probes must be at least 1, or None for the exact norm, got {probes}")
         self.weight = weight
@@ -140,6 +141,7 @@ class ContractiveObjective(Objective):
 
     def forward(self, x: Float[Tensor, "batch *event"], reduce: bool = True) -> ContractiveTerms:
         r"""The terms, averaged over the batch, or per image where `reduce` is off."""
+        require_images(x)
         differentiable = torch.is_grad_enabled()
         with differentiating():
             images = point(x.detach())
@@ -217,8 +219,8 @@ class RegularizedObjective(Objective):
     ):
         super().__init__(model)
         _require_deterministic(model, "a regularised auto-encoder")
-        _require_positive("the latents' weight β", latent_weight)
-        _require_positive("the decoder's weight λ", decoder_weight)
+        require_positive("the latents' weight β", latent_weight)
+        require_positive("the decoder's weight λ", decoder_weight)
         self.latent_weight = latent_weight
         self.decoder_weight = decoder_weight
 
@@ -240,8 +242,3 @@ def _require_deterministic(model: Autoencoder, whose: str) -> None:
             f"{whose} needs a deterministic encoder, posterior='delta', "
             f"got {model.posterior.__name__}"
         )
-
-
-def _require_positive(what: str, value: float) -> None:
-    if not 0 < value < math.inf:
-        raise InputError(f"{what} must be positive and finite, got {value}")

@@ -1,6 +1,5 @@
 r"""The evidence lower bound of the VAE, eq. (2)."""
 
-import math
 from dataclasses import dataclass
 
 from jaxtyping import Float
@@ -9,6 +8,7 @@ from torch import Tensor
 from fisherae.autoencoder import Autoencoder
 from fisherae.distributions import Delta, DensityPosterior
 from fisherae.errors import InputError
+from fisherae.objectives.checks import require_positive, require_samples
 from fisherae.objectives.terms import LossTerms, Objective
 from fisherae.priors import StandardNormal
 
@@ -67,10 +67,8 @@ class ElboObjective(Objective):
                 f"prior for its analytic KL, got {model.posterior.__name__} and "
                 f"{type(model.prior).__name__}"
             )
-        if samples < 1:
-            raise InputError(f"samples must be at least 1, got {samples}")
-        if not 0 < beta < math.inf:
-            raise InputError(f"the KL's weight β must be positive and finite, got {beta}")
+        require_samples(samples)
+        require_positive("the KL's weight β", beta)
         self.samples = samples
         self.beta = beta
 

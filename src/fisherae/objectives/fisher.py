@@ -17,7 +17,8 @@ from fisherae.distributions import (
 )
 from fisherae.divergences import differentiating, point
 from fisherae.errors import InputError
-from fisherae.objectives.noise import graded_noise, require_noise
+from fisherae.objectives.checks import require_images, require_noise, require_samples
+from fisherae.objectives.noise import graded_noise
 from fisherae.objectives.terms import LossTerms, Objective
 
 __all__ = ["FisherObjective", "FisherTerms"]
@@ -42,11 +43,12 @@ class FisherTerms(LossTerms):
 class FisherObjective(Objective):
     r"""L_F-AE(x; φ, η, θ), eq. (10), estimated with L samples z = μ + σ ⊙ ε as in eq. (11).
 
-    The theory wants q(z|x) and p(x|z) of each image by itself. Batch normalisation in training
-    couples the images of a batch in ∇_x and ∇_z; in the encoder that costs robustness.
-
     By Theorem 1 its mean over the data is the Fisher divergence between the joints
     p⋆(x) q_φ(z|x) and p_η(z) p_θ(x|z), up to a constant of the data.
+
+    The theory wants q(z|x) and p(x|z) of each image by itself. Batch normalisation in training
+    couples the images of a batch in ∇_x and ∇_z; in the encoder that costs robustness. The loss
+    has no gradient in x: its scores are taken at the images as they are.
 
     With `noise` the encoder sees x̃ = x + √v e, e ~ N(0, I), and the decoder still answers for x.
     Theorem 1 then holds for the joints of (x, e, z), p⋆(x) N(e) q_φ(z|x̃) and p_η(z) p_θ(x|z) N(e):
@@ -117,8 +119,7 @@ class FisherObjective(Objective):
         Per image and with `score_fraction` below 1, the two score terms are zero for the images
         left out and weighted up for the others: their mean over the batch is unbiased.
         """
-        if not x.is_floating_point():
-            raise InputError(f"the images are {x.dtype}: give floats, on which a score depends")
+        require_images(x)
         differentiable = torch.is_grad_enabled()
         with differentiating():
             terms = self._terms(point(x).detach())
@@ -141,13 +142,13 @@ class FisherObjective(Objective):
 
     def _reconstruction(self, x: Tensor) -> Tensor:
         """Term ② alone, of images whose score terms are left out."""
-        q = self._encode(self._seen(x)[0])
+        q = self._encode(self.seen(x))
         scores = [self._decode(q.rsample()).hyvarinen_score(x) for _ in range(self.samples)]
         return torch.stack(scores).mean(0)
 
     def _scored_terms(self, x: Tensor) -> FisherTerms:
         """All three terms, averaged over the L samples of eq. (11)."""
-        seen, variance = self._seen(x)
+        seen, variance = self._noisy(x)
         q = self._encode(seen.requires_grad_())
         latents = [q.rsample() for _ in range(self.samples)]
         if self.standardize_prior and self.training:
@@ -159,7 +160,10 @@ class FisherObjective(Objective):
         }
         return FisherTerms(**{**terms, "stability": (1 + variance) * terms["stability"]})
 
-    def _seen(self, x: Tensor) -> tuple[Tensor, Tensor | float]:
+    def seen(self, x: Tensor) -> Tensor:
+        return self._noisy(x)[0]
+
+    def _noisy(self, x: Tensor) -> tuple[Tensor, Tensor | float]:
         """The images x̃ that the encoder sees, and the variance v of the noise on each."""
         return graded_noise(x, self.noise) if self.noise else (x.detach(), 0.0)
 
@@ -168,7 +172,9 @@ class FisherObjective(Objective):
     ) -> FisherTerms:
         """The summand of eq. (11) for one sample z ~ q(z|x̃), per image."""
         p = self._decode(z)
-        mismatch = q.score(z) - self.model.prior.score(z) - self._decoder_score(p, x, z)
+        with torch.autocast(z.device.type, enabled=False):  # bfloat16 is for the networks
+            of_prior = self.model.prior.score(z)
+        mismatch = q.score(z) - of_prior - self._decoder_score(p, x, z)
         return FisherTerms(
             posterior=mismatch.square().sum(-1) / 2,
             reconstruction=p.hyvarinen_score(x),
@@ -223,8 +229,7 @@ def _check(
             "the Fisher objective needs a decoder with a density in x, such as "
             f"likelihood='gaussian'; {type(model.likelihood).__name__} has no Hyvärinen score"
         )
-    if samples < 1:
-        raise InputError(f"samples must be at least 1, got {samples}")
+    require_samples(samples)
     if not 0 < score_fraction <= 1:
         raise InputError(f"score_fraction must lie in (0, 1], got {score_fraction}")
     if variant not in ("exact", "reference"):

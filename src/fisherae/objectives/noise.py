@@ -1,13 +1,9 @@
 """Noise on what an encoder sees while it learns."""
 
-import math
-
 import torch
 from torch import Tensor
 
-from fisherae.errors import InputError
-
-__all__ = ["graded_noise", "require_noise"]
+__all__ = ["graded_noise"]
 
 
 def graded_noise(x: Tensor, noise: float) -> tuple[Tensor, Tensor]:
@@ -27,9 +23,3 @@ def graded_noise(x: Tensor, noise: float) -> tuple[Tensor, Tensor]:
     u = torch.rand(len(x), *[1] * (x.dim() - 1), dtype=x.dtype, device=x.device)
     variance = noise * u**8
     return x + variance.sqrt() * torch.randn_like(x), variance.flatten()
-
-
-def require_noise(noise: float) -> None:
-    """Of the variance of noise that an objective adds to its images."""
-    if not 0 <= noise < math.inf:
-        raise InputError(f"the noise's variance must be a finite number ≥ 0, got {noise}")

@@ -73,3 +73,7 @@ class Objective(nn.Module):
             )
         super().__init__()
         self.model = model
+
+    def seen(self, x: Tensor) -> Tensor:
+        r"""What the encoder sees of the images x in training: x, or x with noise on it."""
+        return x

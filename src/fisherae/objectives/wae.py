@@ -11,6 +11,7 @@ from torch.func import functional_call
 from fisherae.autoencoder import Autoencoder
 from fisherae.errors import InputError
 from fisherae.networks.layers import full_precision
+from fisherae.objectives.checks import require_positive
 from fisherae.objectives.terms import LossTerms, Objective
 from fisherae.priors import StandardNormal
 
@@ -195,5 +196,4 @@ def _check(model: Autoencoder, weight: float, whose: str) -> None:
         raise InputError(
             f"{whose} draws from a StandardNormal prior, got {type(model.prior).__name__}"
         )
-    if not weight > 0:
-        raise InputError(f"the penalty's weight λ must be positive, got {weight}")
+    require_positive("the penalty's weight λ", weight)

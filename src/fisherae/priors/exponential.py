@@ -21,8 +21,9 @@ class ExponentialFamily(Prior):
     Arguments:
         dim: number d of latent dimensions.
         statistics: T, maps z of shape (..., dim) to (..., m), differentiable twice. An `nn.Module`
-            is registered, so that its parameters are learned too.
-        carrier: h, maps (..., dim) to (...). None: zero.
+            is registered, so that its parameters are learned too. Tensors of a function's own must
+            take the dtype of z, which is float64 in `fit`: `z @ A.to(z)`.
+        carrier: h, maps (..., dim) to (...), likewise. None: zero.
         support: as in `Prior`. On an unbounded support `is_normalizable` is None: unknown.
 
     References:
@@ -69,13 +70,15 @@ class ExponentialFamily(Prior):
 
         Raises:
             InputError: if z is not finite, outside the support, or does not determine η (too few
-                samples, or dependent statistics).
+                samples, or dependent statistics), or if T or h does not compute in float64.
 
         References:
             Hyvärinen (2007), Some Extensions of Score Matching,
             https://doi.org/10.1016/j.csda.2006.09.003
         """
-        gram, target = copy.deepcopy(self).double()._moments(self._samples(z))
+        z, own = self._samples(z), copy.deepcopy(self).double()
+        own._require_float64(z)
+        gram, target = own._moments(z)
         solution, rank = solve(gram, -target)
         if rank < len(gram):
             raise InputError(
@@ -84,6 +87,18 @@ class ExponentialFamily(Prior):
             )
         self.eta.copy_(solution)
         return self
+
+    def _require_float64(self, z: Tensor) -> None:
+        for name, function in (("statistics", self.statistics), ("carrier", self.carrier)):
+            try:
+                computed = str(z.dtype if function is None else function(z[:1]).dtype)
+            except RuntimeError as error:
+                computed = str(error).splitlines()[0]
+            if computed != str(z.dtype):
+                raise InputError(
+                    f"score matching: the {name} must compute in the dtype of z, here float64, but "
+                    f"gave {computed}: let tensors of their own follow it, such as z @ A.to(z)"
+                )
 
     def _moments(self, z: Tensor) -> tuple[Tensor, Tensor]:
         r"""E[∇T G ∇Tᵀ] and E[tr(G ∇²T) + ∇T ∇g + ∇T G ∇h], G = diag g, in float64."""

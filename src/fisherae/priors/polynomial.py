@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 
 import torch
+import torch.distributed as dist
 from jaxtyping import Bool, Float
 from torch import Generator, Tensor, nn
 
@@ -150,14 +151,14 @@ class PolynomialPrior(Prior):
         s = 1, a step of 5·10⁻⁴ in w_4 changes the score at z = 20 by 1.6, where that of N(0, 20²)
         is 0.05. What lies beyond c ± 10 s counts as if there, and what is not a number as c, so
         that a single step, which training may leave out, cannot carry the prior away.
+
+        In a training of several processes each of them must call it; all of their latents count.
         """
-        z = torch.where(z.isnan(), self.location, z.to(self.location))
-        z = z.clamp(self.location - _REACH * self.scale, self.location + _REACH * self.scale)
-        variance, mean = torch.var_mean(z, dim=0, correction=0)
-        shift = mean - self.location
-        self.location.add_(shift, alpha=_PACE)
-        variance.add_(shift.square_(), alpha=1 - _PACE)
-        self.scale.square_().lerp_(variance, _PACE).sqrt_()
+        away = (z.to(self.location) - self.location).nan_to_num(0.0, torch.inf, -torch.inf)
+        away = away.clamp(-_REACH * self.scale, _REACH * self.scale)
+        first, second = _over_processes(torch.stack([away.mean(0), away.square().mean(0)]))
+        self.location.add_(first, alpha=_PACE)
+        self.scale.square_().lerp_(second - _PACE * first.square(), _PACE).sqrt_()
 
     def start(self, n: int, generator: Generator | None = None) -> Float[Tensor, "n dim"]:
         r"""N(c, s²): that of the samples that the prior was fitted to or followed, and for a new
@@ -275,6 +276,14 @@ class FactorablePolynomial(PolynomialPrior, FactorablePrior):
         degree, sign = self._leading
         vanishes = torch.stack([sign * (-1) ** degree < 0, sign < 0], dim=-1)
         return (vanishes | self.support.isfinite()).all(-1)
+
+
+def _over_processes(means: Tensor) -> Tensor:
+    """Their mean over the processes of a training, whose shares of a batch are alike in size."""
+    processes = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+    if processes > 1:
+        dist.all_reduce(means)
+    return means / processes
 
 
 def _json_intervals(support: Tensor) -> list[list[float | None]]:

@@ -14,6 +14,7 @@ from fisherae.autoencoder import Autoencoder, device_of, evaluating, load
 from fisherae.data.images import Batches, as_float, random_subset, to_float
 from fisherae.errors import InputError
 from fisherae.files import read_tensors, write_atomically
+from fisherae.objectives.terms import Objective
 from fisherae.priors import PolynomialPrior
 from fisherae.recipes.build import build_objective, build_optimizer, load_data, training_images
 from fisherae.recipes.config import Recipe, from_dict, to_dict
@@ -74,8 +75,10 @@ def train_recipe(
             validate=_validation(model, recipe, accelerator.device, at_most=len(images)),
         )
         if accelerator.is_main_process:
-            _finish(model, images, recipe, run)
+            _finish(objective, images, recipe, run)
         _await_finish(accelerator, run)
+        if not accelerator.is_main_process:  # of which only the first has made it what it is
+            model.load_state_dict(load(run.path / MODEL).state_dict())
     return model.eval()
 
 
@@ -173,9 +176,10 @@ def _validation(
     return validate
 
 
-def _finish(model: Autoencoder, images: Tensor, recipe: Recipe, run: RunDirectory) -> None:
+def _finish(objective: Objective, images: Tensor, recipe: Recipe, run: RunDirectory) -> None:
+    model = objective.model
     some = images[_chosen(images, recipe, NORMALIZING_IMAGES)]
-    settle_normalization(model, some, recipe.training.batch_size, recipe.model.value_range)
+    settle_normalization(objective, some, recipe.training.batch_size, recipe.model.value_range)
     z = _aggregated_posterior(model, images, recipe)
     if isinstance(model.prior, PolynomialPrior):
         model.prior.confine(z)

@@ -31,14 +31,15 @@ def kernel_stein_discrepancy(
     kernel: Kernel = inverse_multiquadric,
     bandwidth: Bandwidth = median_bandwidth,
 ) -> Float[Tensor, ""]:
-    r"""The unbiased estimate Σ_{i≠j} u_p(z_i, z_j) / n(n−1) of the discrepancy E u_p(z, z′), with
+    r"""The estimate Σ_{i≠j} u_p(z_i, z_j) / n(n−1) of the discrepancy E u_p(z, z′), with
 
         u_p(z, z′) = sᵀ s′ k + sᵀ ∇_{z′} k + ∇_z kᵀ s′ + tr ∇_z ∇_{z′} k,      s = ∇ log p.
 
-    Independent samples of a proper prior have expectation 0, all others a positive one; an estimate
-    may be a little negative. Its unit is 1 / z²: compare samples of one prior, not priors. No
-    normaliser is needed, so that an improper prior has a discrepancy too, though no right samples.
-    It cannot see wrong shares of modes that are far apart.
+    Of a kernel that does not depend on the samples it is unbiased; here the bandwidth does, a
+    little. Independent samples of a proper prior have expectation 0, all others a positive one; an
+    estimate may be a little negative. Its unit is 1 / z²: compare samples of one prior, not priors.
+    No normaliser is needed, so that an improper prior has a discrepancy too, though no right
+    samples. It cannot see wrong shares of modes that are far apart.
 
     Where the support has finite ends, the Stein operator of dimension j is that of g_j p
     (`boundary_weight`, relative to its largest value among the samples): s_j becomes

@@ -146,7 +146,8 @@ class _Trainer:
             )
         for group in self.optimizer.param_groups:
             group["initial_lr"] = group["lr"]
-        torch.manual_seed(self.config.seed + self.accelerator.process_index)
+        rank = self.accelerator.process_index
+        torch.manual_seed(_derived_seed(self.config.seed, rank) if rank else self.config.seed)
         self.save()
 
     def resume(self) -> None:
@@ -186,8 +187,8 @@ class _Trainer:
                 "training",
                 stacklevel=2,
             )
-        seeds = (self.config.seed, self.state.step, self.accelerator.process_index)
-        torch.manual_seed(int(np.random.SeedSequence(seeds).generate_state(1)[0]))
+        rank = self.accelerator.process_index
+        torch.manual_seed(_derived_seed(self.config.seed, self.state.step, rank))
 
     def fit(self, progress: bool, validate: Callable[[], dict[str, float]] | None) -> None:
         set_capturable(self.optimizer, self.config.capture)
@@ -358,6 +359,11 @@ class _Trainer:
             bar=bar,
             quiet=not self.accelerator.is_main_process,
         )
+
+
+def _derived_seed(*numbers: int) -> int:
+    """Of numbers that other trainings and processes do not have together."""
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 
 def leaves_out_steps(optimizer: Optimizer) -> bool:

@@ -39,7 +39,7 @@ class RunDirectory:
     Example:
         >>> import tempfile
         >>> path = Path(tempfile.mkdtemp()) / "run"
-        >>> run = RunDirectory.create(path, {"recipe": "digits_fisher"})
+        >>> run = RunDirectory.create(path, {"recipe": "digits-fisher"})
         >>> run.append_metrics({"step": 10, "total": 0.5})
         >>> RunDirectory.open(path).metrics()
         [{'step': 10, 'total': 0.5}]

@@ -1,4 +1,4 @@
-"""Priors beyond the factorable one: how well the samples of each resemble real images.
+"""How well samples of priors resemble real images: trained along, and fitted afterwards.
 
 For every run, its prior as trained and five that are fitted to its latents afterwards: the
 factorable polynomial, a full Gaussian, the polynomial with pairwise terms, a mixture of ten
@@ -216,7 +216,9 @@ def write(out: Path, rows: Sequence[dict[str, object]]) -> None:
     first = rows[0]
     seeds = sorted({int(str(row["seed"])) for row in rows})
     floors = [float(str(row["floor"])) for row in rows[:2]]
-    report = begun("Priors beyond the factorable one", study_command()).text(
+    report = begun(
+        "Samples of priors trained along, and of priors fitted afterwards", study_command()
+    ).text(
         f"{first['images']:,} samples against {first['reference_images']:,} test images, mean and "
         f"standard deviation over the seeds ({', '.join(map(str, seeds))}); lower is better. Two "
         "disjoint parts of the test images, of at most half of them each, are "

@@ -180,6 +180,20 @@ def test_resume_goes_on_to_more_epochs(tmp_path: Path) -> None:
     assert weights[0] == weights[1]
 
 
+def test_resume_of_all_epochs_says_so_and_of_fewer_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    assert run("train", "digits-fisher", *TINY, "--epochs", "2", "--out", out) == 0
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    resume = ["train", "digits-fisher", "--out", out, "--resume"]
+    assert run(*resume, "--epochs", "1") == 2
+    assert "was trained for 2 epochs, and cannot be taken back to 1" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in before} == before
+    assert run(*resume) == 0
+    assert f"{out} had all of its 2 epochs" in capsys.readouterr().out
+
+
 def test_presets_do_not_share_a_default_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

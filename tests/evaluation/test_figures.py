@@ -161,7 +161,7 @@ def test_bars_stand_by_model_with_their_errors_above_the_floor() -> None:
     np.testing.assert_allclose(error[:, 1], [88.0, 90.2])
     (legend,) = figure.legends
     shown = [text.get_text() for text in legend.get_texts()]
-    assert shown == ["N(0, I)", "exponential", "real against real images"]
+    assert shown == ["N(0, I)", "exponential", "real against real images, 2.5"]
     assert axes.patches[0].get_hatch() == axes.patches[1].get_hatch() != axes.patches[2].get_hatch()
 
 

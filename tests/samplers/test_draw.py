@@ -254,7 +254,7 @@ def test_collapse_is_a_warning() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"n": 0}, "n must be at least 1, got 0"),
+        ({"n": 0}, "n must be a whole number, at least 1, got 0"),
         ({"n": 5, "method": "gibbs"}, "unknown method 'gibbs', known are auto, exact, svgd"),
         ({"n": 5, "method": "mala", "stepsize": 1}, "no option 'stepsize'.*steps, step_size"),
         ({"n": 5, "method": "exact", "steps": 3}, "no option 'steps', its options are: none"),

@@ -1,5 +1,6 @@
 """The kernel Stein discrepancy against automatic differentiation; right and wrong samples."""
 
+import inspect
 import math
 from collections.abc import Callable
 
@@ -78,6 +79,19 @@ def test_closed_form(prior: Prior, kernel, k: Callable[[Tensor], Tensor]) -> Non
     h = 0.5
     actual = kernel_stein_discrepancy(prior, z, kernel, bandwidth=lambda *_: torch.tensor(h))
     torch.testing.assert_close(actual, naive(prior, z, k, h).detach(), rtol=1e-8, atol=1e-10)
+
+
+def test_samples_in_one_place_are_infinitely_wrong() -> None:
+    """∇_z ∇_z′ k(z, z′) is 2 d / h there, h the distance that there is none of."""
+    assert kernel_stein_discrepancy(StandardNormal(2), torch.ones(5, 2)) == math.inf
+
+
+def test_whole_numbers_are_samples_too() -> None:
+    z = torch.tensor([[0, 1], [1, 0], [2, 1]])
+    discrepancy = inspect.unwrap(kernel_stein_discrepancy)  # without the tests' type checker
+    with torch.no_grad():
+        actual = discrepancy(StandardNormal(2), z)
+    assert actual.item() == pytest.approx(kernel_stein_discrepancy(StandardNormal(2), z.float()))
 
 
 @pytest.mark.parametrize("z", [torch.randn(2, 3), torch.randn(3, 3)[[0, 0, 0, 0, 0, 1, 2]]])

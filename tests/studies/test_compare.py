@@ -160,8 +160,10 @@ def test_runs_that_do_not_go_together(
 ) -> None:
     unfinished = tmp_path / "unfinished"
     shutil.copytree(runs[0], unfinished, ignore=shutil.ignore_patterns("model"))
+    shutil.copytree(runs[0], tmp_path / "copy")
     for words, message in (
         ([runs[0], runs[0]], "named twice"),
+        ([runs[0], tmp_path / "copy"], "are one training: the same model with seed"),
         ([unfinished], "no trained model yet"),
         ([tmp_path / "nothing"], "is not a run"),
         ([runs[0], "--images", "0"], "at least one image"),

@@ -9,9 +9,10 @@ import torch
 from torch import nn
 
 from fisherae.errors import InputError
-from fisherae.training import loop
+from fisherae.training import interrupt, loop
 from fisherae.training.checkpoint import Checkpoint
 from fisherae.training.config import TrainingConfig
+from fisherae.training.interrupt import interruptions
 from fisherae.training.loop import train
 from fisherae.training.run import RunDirectory
 
@@ -98,6 +99,27 @@ def test_resume_after_a_signal_at_any_step(
     assert untimed(job.run("parts")) == untimed(job.run("whole"))
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_signals_that_come_together_are_one() -> None:
+    """Held back and let go, so that Python finds both."""
+    both = {signal.SIGINT, signal.SIGTERM}
+    with interruptions() as interrupted:
+        signal.pthread_sigmask(signal.SIG_BLOCK, both)
+        for number in both:
+            signal.raise_signal(number)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, both)
+        assert interrupted()
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_a_second_signal_acts_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(interrupt, "TOGETHER", 0.0)
+    with interruptions() as interrupted:
+        signal.raise_signal(signal.SIGTERM)
+        assert interrupted()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
 
 
 @pytest.mark.parametrize("save_every", [1, 3])

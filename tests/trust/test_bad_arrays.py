@@ -256,7 +256,15 @@ CASES: dict[str, tuple[Callable[[], Any], str]] = {
     "sampler: unknown": (lambda: fae.sample(fae.StandardNormal(2), 3, "magic"), "'magic'"),
     "sampler: start": (
         lambda: fae.sample(fae.StandardNormal(2), 3, "mala", start=LATENTS),
-        "start must hold finite points of shape (3, 2), got shape (20, 2)",
+        "start must hold points of shape (3, 2), got shape (20, 2)",
+    ),
+    "sampler: start nan": (
+        lambda: fae.sample(fae.StandardNormal(2), 1, "mala", start=torch.tensor([[0.0, NAN]])),
+        "start[0, 1] is nan",
+    ),
+    "prior: eta nan": (
+        lambda: fae.FactorablePolynomial(1, 2).set_eta(torch.tensor([[NAN, -1.0]])),
+        "eta must be finite, got [[nan, -1.0]]",
     ),
     "sampler: option": (lambda: fae.sample(fae.StandardNormal(2), 3, "mala", size=1), "'size'"),
     "sampler: step": (lambda: fae.sample(fae.StandardNormal(2), 3, "ula", step_size=NAN), "step_s"),

@@ -85,10 +85,13 @@ def train(words: list[str]) -> None:
         return
     name, options = words[0], words[1:]
     run, recipe = parse_training(name, options)
-    from fisherae.recipes.run import train_recipe
+    from fisherae.recipes.run import epochs_done, train_recipe
 
-    out = run.out or default_out(name, run.preset)
+    out, epochs = run.out or default_out(name, run.preset), recipe.training.epochs
+    had_all = run.resume and epochs_done(out) == epochs
     train_recipe(recipe, out, run.resume)
+    if had_all:
+        print(f"{out} had all of its {epochs} epochs: it goes on with more, --epochs {2 * epochs}")
     print(f"run: {out}\nnext: fisherae evaluate {out}\n      fisherae sample {out}")
 
 
@@ -104,6 +107,8 @@ def sample(words: list[str]) -> None:
     stem = out / "samples"
     save_samples(images, value_range, stem)
     print(f"{len(images)} samples: {stem}.png  {stem}.svg  {stem}.npy")
+    if options.prior == "refit":
+        print("mostly nearer to the images: --prior mixture")
 
 
 def evaluate(words: list[str]) -> None:

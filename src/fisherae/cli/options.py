@@ -37,8 +37,9 @@ class Sample:
     """How many images."""
     prior: PriorKind = "refit"
     """refit: a polynomial prior fitted anew, in closed form, to the aggregated posterior; mixture:
-    a mixture of ten Gaussians fitted to it; pairwise: a polynomial with products of two latents;
-    energy: sufficient statistics learned from it (half a minute); trained: as training left it."""
+    a mixture of ten Gaussians fitted to it, mostly nearest to the images; pairwise: a polynomial
+    with products of two latents; energy: sufficient statistics learned from it (half a minute);
+    trained: as training left it."""
     method: Literal["auto", "exact", "svgd", "svgd-per-dim", "ula", "mala"] = "auto"
     """How the prior is sampled; auto is exact where that is possible. svgd is the paper's."""
     seed: int = 0

@@ -99,6 +99,11 @@ class Prior(nn.Module):
 
     def _samples(self, z: Tensor) -> Tensor:
         """Samples to fit to, in float64."""
+        if not isinstance(z, Tensor):
+            raise InputError(
+                f"prior: samples to fit to must be a tensor, got a {type(z).__name__}: give "
+                "torch.as_tensor(z)"
+            )
         z = self._check(z).double()
         if not len(z):
             raise InputError("prior: no samples to fit to: give at least one")

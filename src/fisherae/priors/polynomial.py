@@ -117,6 +117,8 @@ class PolynomialPrior(Prior):
             raise InputError(
                 f"prior: eta must have shape {tuple(self.weight.shape)}, got {tuple(eta.shape)}"
             )
+        if not bool(eta.isfinite().all()):
+            raise InputError(f"prior: eta must be finite, got {eta.tolist()}")
         self.location.zero_()
         self.scale.fill_(1.0)
         self.support.copy_(self._given_support)

@@ -155,7 +155,7 @@ def evaluate_run(
     subject = _subject(path, images, data, seed, refine)
     chosen = corruption_levels(corruption, levels, subject.recipe.model.value_range)
     points = subject.points({corruption: chosen})[corruption]
-    return points, _curves(subject, f"robustness-{corruption}", points, chosen)
+    return points, _curves(subject, f"robustness-{corruption}", points, chosen, chosen[0].label)
 
 
 def evaluate_suite(
@@ -230,7 +230,8 @@ def attack_run(
     ]
     points = subject.points({"attack": attacks})["attack"]
     protocol = {"norm": norm, "target": target, "steps": steps, "restarts": restarts}
-    return points, _curves(subject, f"attack-{norm}-{target}", points, attacks, protocol)
+    label = f"{norm} radius of the perturbation, against the {target}"
+    return points, _curves(subject, f"attack-{norm}-{target}", points, attacks, label, protocol)
 
 
 def _curves(
@@ -238,13 +239,14 @@ def _curves(
     name: str,
     points: Sequence[RobustnessPoint],
     levels: Sequence[Corruption],
+    label: str,
     protocol: Mapping[str, object] | None = None,
 ) -> Path:
     """Writes the points at the levels of one corruption, and a picture of the error."""
     rows = [dataclasses.asdict(point) for point in points]
     stem = subject.write(name, rows, corruption=levels[0].name, **(protocol or {}))
     runs = {subject.path.name: [points]}
-    figures.save_figure(figures.error_curves(runs, _measure(rows), levels[0].label), stem)
+    figures.save_figure(figures.error_curves(runs, _measure(rows), label), stem)
     return stem
 
 

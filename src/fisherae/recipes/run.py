@@ -1,5 +1,6 @@
 """From a recipe to a run: data, training, and the trained model in its directory."""
 
+import math
 import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -20,6 +21,7 @@ from fisherae.recipes.build import build_objective, build_optimizer, load_data, 
 from fisherae.recipes.config import Recipe, from_dict, to_dict
 from fisherae.recipes.normalization import settle_normalization
 from fisherae.recipes.watch import active_in, warn_of_silent_failure
+from fisherae.training.checkpoint import Checkpoint
 from fisherae.training.device import means_lost_process, start_accelerator
 from fisherae.training.loop import train
 from fisherae.training.run import RunDirectory
@@ -85,10 +87,33 @@ def train_recipe(
 def _begun(out: Path | str, recipe: Recipe, resume: bool, accelerator: Accelerator) -> RunDirectory:
     """The run directory, written by the first process, read by all."""
     if accelerator.is_main_process:
+        if resume:
+            _require_no_fewer_epochs(Path(out), recipe.training.epochs)
         begin = RunDirectory.resume if resume else RunDirectory.create
         begin(out, to_dict(recipe))
     accelerator.wait_for_everyone()
     return RunDirectory.open(out)
+
+
+def epochs_done(run: Path | str) -> float | None:
+    """How many epochs the newest checkpoint of a run has; None without one.
+
+    Example:
+        >>> epochs_done("runs/nothing") is None
+        True
+    """
+    state = Checkpoint.latest_state(Path(run) / "checkpoints")
+    return None if state is None else state.step / state.steps_per_epoch
+
+
+def _require_no_fewer_epochs(run: Path, epochs: int) -> None:
+    """Before the run's configuration says so."""
+    done = epochs_done(run) or 0
+    if done > epochs:
+        raise InputError(
+            f"{run} was trained for {done:.4g} epochs, and cannot be taken back to {epochs}: "
+            f"resume with --epochs {math.ceil(done)} or more, or train anew with another --out"
+        )
 
 
 def _await_finish(accelerator: Accelerator, run: RunDirectory) -> None:

@@ -23,8 +23,9 @@ class Diagnostics:
         method: the sampler that was used.
         mean: of the samples, shape (dim,).
         std: of the samples, shape (dim,).
-        spread_ratio: std of the samples over that of the prior, shape (dim,); 1 is right. None
-            where it cannot be computed: there is no exact sampler, or the prior is improper.
+        spread_ratio: std of the samples over that of the prior, shape (dim,); 1 is right, of few
+            samples less. None where it cannot be computed: there is no exact sampler, the prior is
+            improper, or there is a single sample.
         ksd: the `kernel_stein_discrepancy` of up to 2,000 of the samples: 0 in expectation for
             right ones, and larger the worse they are. None for a single sample.
         acceptance: MALA's mean acceptance rate after its warm-up; None for the others.
@@ -52,7 +53,7 @@ def diagnose(
     """
     std = z.std(0, correction=0)
     ratio = ksd = None
-    if isinstance(prior, EXACT) and not improper_dims(prior):
+    if len(z) > 1 and isinstance(prior, EXACT) and not improper_dims(prior):
         ratio = std / Exact(prior).std
     if len(z) > 1:
         some = z[:: math.ceil(len(z) / _DISCREPANCY_OF)]

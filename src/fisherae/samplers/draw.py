@@ -8,6 +8,7 @@ from typing import Any, Literal, overload
 import torch
 from torch import Generator, Tensor
 
+from fisherae.counts import is_count
 from fisherae.errors import InputError, NonFiniteError
 from fisherae.priors import FactorablePrior, Prior
 from fisherae.samplers.base import Sampler, reflect
@@ -19,6 +20,7 @@ from fisherae.samplers.svgd import SVGD, AdaGrad
 __all__ = ["METHODS", "sample"]
 
 _COLLAPSED = 0.8
+_FEWEST = 10  # samples whose spread tells
 
 
 def _svgd(prior: Prior, step_size: float) -> SVGD:
@@ -123,7 +125,8 @@ def sample(
 
     Warns:
         UserWarning: if the prior is improper, or nothing says whether it is (`is_normalizable` is
-            None), or the spread of SVGD is below 0.8 of the prior's where that is known.
+            None), or the spread of SVGD is below 0.8 of the prior's where that is known, of ten
+            particles or more.
 
     Example:
         >>> from fisherae.priors import FactorablePolynomial
@@ -167,6 +170,11 @@ def sample(
 
 
 def _resolve(method: str, prior: Prior) -> str:
+    if not isinstance(prior, Prior):
+        raise InputError(
+            f"sample: it draws from a prior, such as FactorablePolynomial, got a "
+            f"{type(prior).__name__}"
+        )
     if method not in METHODS:
         raise InputError(f"sample: unknown method {method!r}, known are {', '.join(METHODS)}")
     kinds = _KINDS.get(method, (Prior,))
@@ -184,8 +192,8 @@ def _resolve(method: str, prior: Prior) -> str:
 def _check(
     n: int, method: str, options: dict[str, int | float], known: dict[str, int | float]
 ) -> None:
-    if n < 1:
-        raise InputError(f"sample: n must be at least 1, got {n}")
+    if not is_count(n):
+        raise InputError(f"sample: n must be a whole number, at least 1, got {n!r}")
     for name, value in options.items():
         if name not in known:
             raise InputError(
@@ -198,11 +206,17 @@ def _check(
 
 
 def _check_start(prior: Prior, n: int, start: Tensor | None) -> None:
-    if start is not None and not (start.shape == (n, prior.dim) and bool(start.isfinite().all())):
+    if start is None:
+        return
+    if start.shape != (n, prior.dim):
         raise InputError(
-            f"sample: start must hold finite points of shape ({n}, {prior.dim}), got shape "
+            f"sample: start must hold points of shape ({n}, {prior.dim}), got shape "
             f"{tuple(start.shape)}"
         )
+    bad = (~start.isfinite()).nonzero().tolist()
+    if bad:
+        row, column = bad[0]
+        raise InputError(f"sample: start[{row}, {column}] is {start[row, column].item()}")
 
 
 def _check_support(prior: Prior) -> None:
@@ -246,9 +260,10 @@ def _progress(steps: int) -> Iterable[int]:
 
 def _warn_if_improper(prior: Prior, method: str) -> None:
     if prior.is_normalizable is None:
+        reach = "how far it looks" if method == "exact" else "its start and number of steps"
         warnings.warn(
             f"sample: nothing says whether {type(prior).__name__} is proper (is_normalizable is "
-            f"None); if not, what {method!r} returns depends on its start and number of steps: "
+            f"None); if not, what {method!r} returns depends on {reach}: "
             "give the prior a finite support, or define is_normalizable in a subclass",
             stacklevel=3,
         )
@@ -264,10 +279,10 @@ def _warn_if_improper(prior: Prior, method: str) -> None:
 
 def _warn_if_collapsed(diagnostics: Diagnostics, n: int) -> None:
     ratio = diagnostics.spread_ratio
-    if n > 1 and ratio is not None and float(ratio.mean()) < _COLLAPSED:
+    if n >= _FEWEST and ratio is not None and float(ratio.mean()) < _COLLAPSED:
         warnings.warn(
             f"sample: the spread of {diagnostics.method!r} is {float(ratio.mean()):.2f} of the "
-            "prior's (it has collapsed, or not yet converged): use the exact method, or "
-            "svgd-per-dim with enough steps",
+            "prior's (it has collapsed, or not yet converged): use the exact method, or more "
+            "steps of svgd-per-dim",
             stacklevel=3,
         )

@@ -51,6 +51,9 @@ def kernel_stein_discrepancy(
         kernel: radial kernel, r ↦ (k(r), −k′(r)) of r = ‖z − z′‖² / h, differentiable.
         bandwidth: (‖z_i − z_j‖² of up to 256 samples (1, m, m), n) ↦ h.
 
+    Returns:
+        In the precision of floating-point samples; infinite if all of them coincide.
+
     Raises:
         InputError: if there are less than two samples.
 
@@ -72,6 +75,9 @@ def kernel_stein_discrepancy(
     n = len(z)
     if n < 2:
         raise InputError(f"kernel Stein discrepancy: it needs at least 2 samples, got {n}")
+    z = z if z.is_floating_point() else z.to(prior.support)
+    if not bool((z != z[0]).any()):
+        return z.new_tensor(torch.inf)
     score, points, support = prior.score(z).double(), z.double(), prior.support.double()
     g, g_slope = boundary_weight(points, support)
     largest = g.amax(0)

@@ -43,16 +43,24 @@ def grouped(runs: Sequence[Path]) -> dict[str, list[Path]]:
     A model is named after its recipe, or, where several share the recipe, its first directory.
 
     Raises:
-        InputError: if a path is no run, or stands twice.
+        InputError: if a path is no run, stands twice, or is another's training again: the same
+            model with the same seed.
     """
     if len({run.resolve() for run in runs}) < len(runs):
         raise InputError("a run is named twice: name each once")
     groups: dict[str, list[Path]] = {}
     names: dict[str, str] = {}
+    trained: dict[tuple[str, int], Path] = {}
     for run in runs:
         recipe = recipe_of(run)
         parts = {**essence(recipe), "training.seed": None}
         kind = str(sorted(parts.items()))
+        twin = trained.setdefault((kind, recipe.training.seed), run)
+        if twin != run:
+            raise InputError(
+                f"{twin} and {run} are one training: the same model with seed "
+                f"{recipe.training.seed}; means are over trainings that differ: name one of them"
+            )
         groups.setdefault(kind, []).append(run)
         names.setdefault(kind, recipe.name)
     shared = list(names.values())

@@ -1,5 +1,6 @@
 """The parts that reports share: what wrote them and where, the runs, how they were measured."""
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -75,13 +76,18 @@ def _row(label: str, measures: Measures, where: Mapping[str, Any]) -> list[Cell]
         round(seconds),
         images / seconds if seconds else None,
         None if variance is None else variance.mean().item(),
-        " ".join([_program(where["command"][0]), *where["command"][1:]]),
+        "; ".join(dict.fromkeys(map(_command, [where, *where.get("resumed", [])]))),
     ]
 
 
-def _program(path: str) -> str:
+def _command(environment: Mapping[str, Any]) -> str:
+    program, *words = environment["command"]
+    return shlex.join([*_program(program), *words])
+
+
+def _program(path: str) -> list[str]:
     """What was called: `fisherae`, also as `python -m fisherae.cli`, or another program."""
-    return "fisherae" if Path(path).name in ("fisherae", "__main__.py") else f"python {path}"
+    return ["fisherae"] if Path(path).name in ("fisherae", "__main__.py") else ["python", path]
 
 
 def add_protocol(report: Report, study: Study) -> None:

@@ -181,6 +181,16 @@ class Checkpoint:
                 warnings.warn(f"{error}; using the checkpoint before it", stacklevel=2)
         raise InputError(f"{directory} has no intact checkpoint: train again, with another --out")
 
+    @staticmethod
+    def latest_state(directory: Path) -> TrainingState | None:
+        """Where the training of a directory's newest checkpoint is; None where that is not known:
+        there is none, or it is damaged."""
+        try:
+            state = dict(read_json(_saved(directory)[-1] / "state.json"))
+            return TrainingState(**{name: state[name] for name in _STATE if name in state})
+        except (IndexError, InputError, TypeError, ValueError):
+            return None
+
     def restore(self, objective: nn.Module, optimizer: Optimizer | None = None) -> None:
         """Put the weights into an objective, and the optimizer's state into an optimizer.
 
@@ -199,6 +209,9 @@ class Checkpoint:
                     f"the checkpoint's optimizer cannot be restored: {error}"
                 ) from None
         objective.load_state_dict(self.objective)
+
+
+_STATE = [field.name for field in dataclasses.fields(TrainingState)]
 
 
 def _lay_as_weights(optimizer: Optimizer) -> None:

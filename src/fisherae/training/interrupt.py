@@ -1,6 +1,7 @@
 """Ctrl-C and SIGTERM between two steps instead of within one."""
 
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import current_thread, main_thread
@@ -10,12 +11,13 @@ __all__ = ["interruptions"]
 
 # What a user presses, and what a cluster's scheduler sends before it kills.
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+TOGETHER = 0.5  # seconds
 
 
 @contextmanager
 def interruptions() -> Iterator[Callable[[], bool]]:
-    """Inside, the first Ctrl-C or SIGTERM only makes the yielded function true; a second one acts
-    at once.
+    """Inside, the first Ctrl-C or SIGTERM only makes the yielded function true; a second one, half
+    a second later or more, acts at once. What comes together is one.
 
     Where one is ignored, as Ctrl-C by `nohup` or in the background of a script, it stays so.
     Outside of the main thread, where Python delivers no signals, the function stays false.
@@ -26,11 +28,15 @@ def interruptions() -> Iterator[Callable[[], bool]]:
         ...     interrupted()
         True
     """
-    received = []
+    received: list[float] = []
 
     def remember(number: int, frame: FrameType | None) -> None:
-        received.append(number)
-        restore()
+        now = time.monotonic()
+        if received and now - received[0] > TOGETHER:
+            restore()
+            signal.raise_signal(number)
+        else:
+            received.append(now)
 
     def restore() -> None:
         for number, handler in previous.items():

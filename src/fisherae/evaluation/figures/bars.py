@@ -28,7 +28,8 @@ def generation_bars(
         scores: for each model and kind of prior the mean over runs and its standard deviation,
             None of a single run. A model need not have every kind.
         ylabel: the measure, e.g. "FID".
-        floor: the score of real images against other real ones, a dashed line.
+        floor: the score of real images against other real ones, a dashed line; the legend has it
+            too, for it may lie on the axis.
 
     Raises:
         InputError: no scores, or more than seven kinds of prior.
@@ -56,7 +57,7 @@ def generation_bars(
         for kind, hatch in hatches.items()
     ]
     if floor is not None:
-        label = "real against real images"
+        label = f"real against real images, {floor:.3g}"
         legend.append(axes.axhline(floor, color="0.3", linestyle="--", linewidth=1, label=label))
     figure.legend(handles=legend, loc="outside upper center", ncols=3, frameon=False, fontsize=9)
     axes.set_xticks(range(len(scores)), list(scores))

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from fisherae.errors import InputError
 from fisherae.evaluation.figures.style import line_styles, panel_grid, panels, plain_axes
@@ -161,9 +162,12 @@ def _draw_term(
             steps, means = _thin(points).T
             axes.plot(steps, means, label=name, linewidth=1.4, **styles[name])
             values.append(means)
-    threshold = _linear_threshold(np.concatenate(values))
+    together = np.concatenate(values)
+    threshold = _linear_threshold(together)
     if threshold:
         axes.set_yscale("symlog", linthresh=threshold)
+    elif (together == together.round()).all():  # a count, such as of latents in use
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.set_title("gradient norm" if term == "grad_norm" else term, fontsize=10)
     axes.set_xlabel("step", fontsize=9)
     plain_axes(axes)

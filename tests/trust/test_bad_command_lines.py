@@ -188,7 +188,7 @@ CASES: dict[str, Case] = {
     "evaluate: no data": ("evaluate {run} --data digit", "there is no data 'digit'"),
     "evaluate: other size": (
         "evaluate {run} --data .",
-        "takes inputs of shape (batch, 1, 8, 8), got (4, 1, 10, 10)",
+        "was trained on images of shape (1, 8, 8), those of",
         grey_pictures,
     ),
     "evaluate: no split": (

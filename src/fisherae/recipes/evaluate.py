@@ -14,7 +14,7 @@ import torch
 from torch import Generator, Tensor
 
 from fisherae import __version__
-from fisherae.autoencoder import Autoencoder, device_of
+from fisherae.autoencoder import Autoencoder, decoded, device_of
 from fisherae.data.corruptions import SUITE, Corruption, corruption_levels
 from fisherae.data.images import ImageDataset, to_float
 from fisherae.errors import InputError
@@ -58,7 +58,14 @@ class _Subject:
     @cached_property
     def test(self) -> ImageDataset:
         """Read only now, for it may take minutes."""
-        return load_data(self.recipe, "test", progress=True, limit=self.images)
+        test = load_data(self.recipe, "test", progress=True, limit=self.images)
+        own = tuple(decoded(self.model, torch.zeros(1, self.model.dim)).shape[1:])
+        if tuple(test.shape) != own:
+            raise InputError(
+                f"{self.path} was trained on images of shape {own}, those of {test.name} are of "
+                f"shape {tuple(test.shape)}: give --data whose images have that shape"
+            )
+        return test
 
     def points(
         self, by_name: Mapping[str, Sequence[Corruption]]

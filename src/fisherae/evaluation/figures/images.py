@@ -215,7 +215,9 @@ def _figure(
     height, width = pictures[0][2].shape[:2]
     # Inches per pixel: half an inch for an image of 28 pixels, somewhat more for larger ones.
     scale *= max(0.4, 0.5 * math.sqrt(image_width / 28)) / image_width
-    size = (width * scale * grid[1] + 1.2, (height * scale + 0.35) * grid[0])
+    beside = 1.2 if any(labels for _, labels, _ in pictures) else 0.4
+    above = 0.35 if any(title for title, _, _ in pictures) else 0.1
+    size = (width * scale * grid[1] + beside, (height * scale + above) * grid[0])
     figure = Figure(figsize=size, layout="compressed")
     for axes, picture in zip(panels(figure, len(pictures), grid), pictures, strict=True):
         _show(axes, *picture)

@@ -59,8 +59,7 @@ def suite_curves(
             axes.plot(severity, mean, label=model, linewidth=1.4, markersize=3, **styles[model])
             axes.fill_between(severity, mean - std, mean + std, color=colour, alpha=0.15, lw=0)
         axes.set_title(name, fontsize=9)
-        axes.margins(y=0.12)  # or a mark at the top would be cut
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.06 * axes.dataLim.ymax)  # or a mark at the top would be cut
         plain_axes(axes)
         axes.tick_params(labelsize=7)
     figure.supxlabel("severity", fontsize=9)

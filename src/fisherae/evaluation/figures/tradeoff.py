@@ -167,7 +167,7 @@ def _write(
         covered = sum(_area(Bbox.intersection(box, other)) for other in taken)
         leader = Path([own, own + np.array(place) * axes.figure.dpi / 72])
         crossed = [one for one in taken if leader.intersects_bbox(one) and not one.contains(*own)]
-        astray = any(_gap(box, one) <= _gap(box, own) for one in rest)
+        astray = any(_gap(box, one) < _gap(box, own) for one in rest)
         unclear = len(crossed) if _led(place) else astray
         return covered + 2 * outside + size * unclear / 8  # to cover something is worse
 

@@ -8,9 +8,9 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 
 from fisherae.autoencoder import Autoencoder, evaluating
-from fisherae.counts import is_count
 from fisherae.distributions import DiagonalGaussian
 from fisherae.errors import InputError
+from fisherae.objectives.checks import require_samples
 from fisherae.priors import FactorablePrior, GaussianMixture, Prior
 from fisherae.samplers import InverseCDF
 from fisherae.samplers.exact import improper_dims
@@ -68,8 +68,7 @@ def log_likelihood(
         >>> log_likelihood(model, torch.rand(4, 1, 28, 28), samples=10).values.shape
         torch.Size([4])
     """
-    if not is_count(samples):
-        raise InputError(f"samples must be a whole number, at least 1, got {samples!r}")
+    require_samples(samples)
     constant = log_normalizer(model.prior)
     with evaluating(model):
         q = model.encode(x)

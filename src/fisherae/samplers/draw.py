@@ -8,6 +8,7 @@ from typing import Any, Literal, overload
 import torch
 from torch import Generator, Tensor
 
+from fisherae.counts import is_whole
 from fisherae.errors import InputError, NonFiniteError
 from fisherae.priors import FactorablePrior, Prior
 from fisherae.samplers.base import Sampler, reflect
@@ -191,7 +192,7 @@ def _resolve(method: str, prior: Prior) -> str:
 def _check(
     n: int, method: str, options: dict[str, int | float], known: dict[str, int | float]
 ) -> None:
-    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+    if not is_whole(n):
         raise InputError(f"sample: n must be a whole number, at least 1, got {n!r}")
     for name, value in options.items():
         if name not in known:

@@ -187,7 +187,8 @@ class Checkpoint:
         there is none, or it is damaged."""
         try:
             state = dict(read_json(_saved(directory)[-1] / "state.json"))
-            return TrainingState(**{name: state[name] for name in _STATE if name in state})
+            state.pop("optimizer", None)
+            return TrainingState(**state)
         except (IndexError, InputError, TypeError, ValueError):
             return None
 
@@ -209,9 +210,6 @@ class Checkpoint:
                     f"the checkpoint's optimizer cannot be restored: {error}"
                 ) from None
         objective.load_state_dict(self.objective)
-
-
-_STATE = [field.name for field in dataclasses.fields(TrainingState)]
 
 
 def _lay_as_weights(optimizer: Optimizer) -> None:

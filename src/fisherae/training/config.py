@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from fisherae.counts import is_whole
 from fisherae.errors import InputError
 
 __all__ = ["SEEDS", "TrainingConfig"]
@@ -60,8 +61,8 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "log_every", "save_every", "keep"):
-            self._require(name, _whole(getattr(self, name), 1), "a whole number, at least 1")
-        seed = _whole(self.seed, 0) and self.seed in SEEDS
+            self._require(name, is_whole(getattr(self, name), 1), "a whole number, at least 1")
+        seed = is_whole(self.seed, 0) and self.seed in SEEDS
         self._require("seed", seed, "a whole number, at least 0 and less than 2³²")
         self._require("learning_rate", _positive(self.learning_rate), "positive and finite")
         betas = len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas)
@@ -88,12 +89,8 @@ def _is_schedule(pairs: Iterable[tuple[int, float]]) -> bool:
     if any(len(pair) != 2 for pair in pairs):
         return False
     epochs = [epoch for epoch, _ in pairs]
-    ascending = all(_whole(epoch, 0) for epoch in epochs) and epochs == sorted(set(epochs))
+    ascending = all(is_whole(epoch, 0) for epoch in epochs) and epochs == sorted(set(epochs))
     return ascending and all(_positive(factor) for _, factor in pairs)
-
-
-def _whole(value: object, minimum: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= minimum
 
 
 def _positive(value: float) -> bool:
